@@ -1,0 +1,247 @@
+"""What can happen, as a closed union: the ledger holds these and nothing else, and a run is their fold.
+
+An event is durable before anyone sees it. Times are UTC, milliseconds since 1970, stamped by the journal's entry, not by
+the event; `at` inside an event exists only where the moment itself matters to a decision.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from .act import Mode, Value
+
+Word = Literal["OK", "FAILED", "TIMED OUT", "CANCELLED", "REFUSED", "SKIPPED", "UNDONE", "IN DOUBT"]
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
+    pass
+
+
+class SessionOpened(_Event, frozen=True, kw_only=True, tag="session-opened"):
+    environment: str
+    operator: str
+    machine: str
+    version: str
+    manifest_sha256: str = ""
+
+
+class TrustAccepted(_Event, frozen=True, kw_only=True, tag="trust-accepted"):
+    digest: str
+    operator: str
+
+
+class IdentityShown(_Event, frozen=True, kw_only=True, tag="identity-shown"):
+    """What a connection showed when it was made; `fits` false ended it."""
+
+    target: str
+    member: str
+    access: Literal["read", "write"]
+    shown: str
+    fits: bool
+    protection: str = ""
+
+
+class RunStarted(_Event, frozen=True, kw_only=True, tag="run-started"):
+    run: str
+    book: str
+    book_sha256: str
+    title: str
+    plan_digest: str
+    operator: str
+    inputs: dict[str, Value] = msgspec.field(default_factory=dict)
+    unscripted: bool = False
+    plan: str = ""  # the plan's canonical JSON, so that a run can be read back without the tree
+
+
+class ActIntended(_Event, frozen=True, kw_only=True, tag="act-intended"):
+    """Durable before the command is sent. No `ActEnded` after it means: in doubt, for a write."""
+
+    run: str
+    step: str
+    act: str
+    act_digest: str
+    mode: Mode
+    target: str
+    member: str
+    shows: str  # the masked command line or statement
+    attempt: int = 1
+    permit: str = ""
+    transcript: str = ""
+
+
+class ActEnded(_Event, frozen=True, kw_only=True, tag="act-ended"):
+    run: str
+    step: str
+    act: str
+    word: Word
+    why: str = ""
+    exit: int | None = None
+    status: int | None = None
+    rows: int | None = None
+    affected: int | None = None
+    milliseconds: int = 0
+    output_sha256: str = ""
+    output_bytes: int = 0
+    truncated: bool = False
+    attempt: int = 1
+
+
+class Captured(_Event, frozen=True, kw_only=True, tag="captured"):
+    """`value` is text, a list of rows, or a list of texts; `member` where the capture is per host."""
+
+    run: str
+    step: str
+    name: str
+    value: Value | None = None
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    member: str = ""
+
+
+class PickOffered(_Event, frozen=True, kw_only=True, tag="pick-offered"):
+    run: str
+    step: str
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class StepEnded(_Event, frozen=True, kw_only=True, tag="step-ended"):
+    run: str
+    step: str
+    word: Word
+    why: str = ""
+    goto: str = ""  # where the run goes on: an id or `end`; empty: the next one
+
+
+class Answered(_Event, frozen=True, kw_only=True, tag="answered"):
+    """A person's answer: the chosen label, the asked values, or the decision after a failure."""
+
+    run: str
+    step: str
+    answer: str = ""
+    values: dict[str, Value] = msgspec.field(default_factory=dict)
+    by: str = ""
+
+
+class WaitStarted(_Event, frozen=True, kw_only=True, tag="wait-started"):
+    run: str
+    step: str
+    until_ms: int  # wall clock, absolute
+
+
+class Noted(_Event, frozen=True, kw_only=True, tag="noted"):
+    run: str
+    text: str
+    by: str
+
+
+class WriteNeeded(_Event, frozen=True, kw_only=True, tag="write-needed"):
+    run: str
+    step: str
+
+
+class RunEnded(_Event, frozen=True, kw_only=True, tag="run-ended"):
+    run: str
+    word: Word
+    why: str = ""
+
+
+class Requested(_Event, frozen=True, kw_only=True, tag="requested"):
+    run: str
+    request: str  # id
+    request_sha256: str
+    incident: str
+    reason: str
+    bundle: str = ""  # the canonical request and its signature
+
+
+class SignedOff(_Event, frozen=True, kw_only=True, tag="signed-off"):
+    run: str
+    request: str
+    verdict: Literal["approve", "deny"]
+    person: str
+    key: str
+    bundle: str = ""
+
+
+class SignOffRefused(_Event, frozen=True, kw_only=True, tag="sign-off-refused"):
+    run: str
+    request: str
+    why: str
+
+
+class GrantActivated(_Event, frozen=True, kw_only=True, tag="grant-activated"):
+    run: str
+    grant: str
+    plan_digest: str
+    incident: str
+    signed_by: tuple[str, ...]
+    until_ms: int
+    acts: int
+
+
+class PermitSpent(_Event, frozen=True, kw_only=True, tag="permit-spent"):
+    """Durable before the write credential is resolved; once for each (grant, act, attempt)."""
+
+    run: str
+    grant: str
+    permit: str
+    act: str
+    act_digest: str
+    attempt: int
+
+
+class GrantEnded(_Event, frozen=True, kw_only=True, tag="grant-ended"):
+    run: str
+    grant: str
+    reason: Literal["COMPLETED", "EXPIRED", "REVOKED", "INCIDENT_CLOSED", "CLOCK_JUMP", "GIVEN_BACK"]
+    why: str = ""
+
+
+Event = (
+    SessionOpened
+    | TrustAccepted
+    | IdentityShown
+    | RunStarted
+    | ActIntended
+    | ActEnded
+    | Captured
+    | PickOffered
+    | StepEnded
+    | Answered
+    | WaitStarted
+    | Noted
+    | WriteNeeded
+    | RunEnded
+    | Requested
+    | SignedOff
+    | SignOffRefused
+    | GrantActivated
+    | PermitSpent
+    | GrantEnded
+)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A ledger row: `body` is the event's canonical bytes, `hash` = sha256(prev ‖ seq ‖ at ‖ body); see `outside.ledger`."""
+
+    seq: int
+    at_ms: int
+    event: Event
+    hash: str
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The end of a ledger, as a request carries it and a sign-off repeats it: the signer is the witness."""
+
+    ledger: str
+    seq: int
+    hash: str
+
+
+def run_of(event: Event) -> str:
+    """The run that an event belongs to; '' for the session's own."""
+    return getattr(event, "run", "")

@@ -1,0 +1,183 @@
+"""The doors to the outside, as Protocols. `outside/` implements them, `compose.py` hands them in, tests may hand others.
+
+Everything that waits is async; everything that may block runs in the session's executor behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from .act import Act
+from .events import Entry, Event, Head
+from .secret import Secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .access import Incident, Permit
+    from .environment import Command
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back from one act. Matchers see `stdout` (at most 64 KiB) or `rows` (at most 1,000); the spool has all.
+
+    `exit` is None when the remote ended without a status (killed by `signal`, or not an ssh act).
+    """
+
+    exit: int | None = None
+    signal: str = ""
+    status: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    stdout: bytes = b""
+    stderr: bytes = b""
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str | None, ...], ...] = ()
+    row_count: int | None = None
+    affected: int | None = None
+    truncated: bool = False
+    seconds: float = 0.0
+
+
+HEAD_BYTES = 64 * 1024
+HEAD_ROWS = 1_000
+
+
+class Sink(Protocol):
+    """Where output goes while it arrives. Called from any thread; never blocks longer than a disk write."""
+
+    def out(self, data: bytes) -> None: ...
+    def err(self, data: bytes) -> None: ...
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connection showed of itself when it was made, and what protects reads on it."""
+
+    target: str
+    member: str
+    shown: str
+    protection: str
+
+
+class Reader(Protocol):
+    """Connections with read credentials. Opening one asserts host key and identity before anything else is sent."""
+
+    async def open(self, act: Act) -> Shown:
+        """Connect to the act's place (or reuse the connection). Raises Unreachable, AuthenticationFailed, WrongIdentity."""
+        ...
+
+    async def read(self, act: Act, sink: Sink) -> Reading:
+        """Do one read. Raises TimedOut (partial output is in the sink), Refused, Unreachable, Unsound."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Writer(Protocol):
+    """One connection with a write credential, for one permit. Cannot be constructed without one."""
+
+    async def write(self, permit: Permit, act: Act, sink: Sink) -> Reading:
+        """Do the permitted act. Raises InDoubt whenever it was sent and the outcome is not known; Failed only if it surely
+        did not happen."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Tunnels(Protocol):
+    """The way to a target through an ssh target of the same environment (`via`)."""
+
+    async def forward(self, via: str, host: str, port: int) -> tuple[str, int]:
+        """A loopback address that leads to host:port for one connection. Raises Unreachable, WrongIdentity."""
+        ...
+
+
+class Transcript(Protocol):
+    """The output of one act, growing. Line numbers count from 0; lines are raw bytes, cleaned by whoever shows them."""
+
+    @property
+    def lines(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    def line(self, number: int) -> bytes: ...
+    def search(self, text: str, start: int = 0) -> int | None: ...
+    def close(self) -> None: ...
+
+
+class Recording(Transcript, Sink, Protocol):
+    """A transcript while it is written. `finish` gives (sha256, bytes, truncated)."""
+
+    def finish(self) -> tuple[str, int, bool]: ...
+
+
+class Spool(Protocol):
+    """Output on disk first: 0600, capped, secrets overwritten at equal length on the way in."""
+
+    def record(self, name: str, secrets: Sequence[Secret]) -> Recording: ...
+    def replay(self, name: str) -> Transcript: ...
+
+
+class Journal(Protocol):
+    """The ledger of one environment. `append` returns after the entry is durable."""
+
+    async def append(self, event: Event) -> Entry: ...
+    async def read(self, run: str | None = None) -> Sequence[Entry]: ...
+    def follow(self, after: int = 0) -> AsyncIterator[Entry]: ...
+    async def head(self) -> Head: ...
+    async def close(self) -> None: ...
+
+
+class Tracker(Protocol):
+    async def lookup(self, incident: str) -> Incident:
+        """Raises Refused when it does not exist, Unreachable when the tracker does not answer."""
+        ...
+
+
+class Signer(Protocol):
+    """Signs with one key of the operator's. `waiting` is called when a person must touch or unlock something."""
+
+    @property
+    def key(self) -> str:
+        """The public key: 'ssh-ed25519 AAAA…'."""
+        ...
+
+    async def sign(self, namespace: str, message: bytes, waiting: Callable[[str], None]) -> str:
+        """An armoured SSHSIG. Raises Refused, TimedOut."""
+        ...
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    principal: str
+    key: str
+    touched: bool | None  # None: not a security key
+
+
+class Verifier(Protocol):
+    async def verify(self, namespace: str, message: bytes, armoured: str) -> Signature:
+        """Who signed. Raises Refused with the reason."""
+        ...
+
+
+class Secrets(Protocol):
+    async def resolve(self, reference: str | Command, name: str) -> Secret:
+        """Raises SecretMissing, or Refused when the user's configuration does not allow it."""
+        ...
+
+    def key_file(self, reference: str) -> Path:
+        """The private key file of a `file:` reference. Raises SecretMissing, Refused."""
+        ...
+
+
+class Clock(Protocol):
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970, UTC; can jump."""
+        ...
+
+    def boot_ms(self) -> int:
+        """Milliseconds since boot, counting suspend; never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+    def randomness(self, count: int) -> bytes: ...

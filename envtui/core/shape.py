@@ -1,0 +1,36 @@
+"""What the file formats share: the base of every document object, and the annotated scalars."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An object of a file. Frozen; unknown keys are errors; `as`, `if`, `for`, … end in `_` in Python only."""
+
+
+Name = Annotated[
+    str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64, description="lower-case letters, digits, - and _")
+]
+StepId = Annotated[
+    str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=24, description="a name of at most 24 characters")
+]
+# 24: the id travels in PostgreSQL's application_name, which ends after 63 bytes.
+Duration = Annotated[
+    str, Meta(pattern=r"^\d+(ms|s|m|h|d)$", description="a number and a unit: 500ms, 30s, 15m, 4h, 7d")
+]
+Title = Annotated[str, Meta(min_length=1, max_length=200)]
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(duration: str) -> float:
+    """Seconds in a `Duration`. Raises ValueError when the text is none."""
+    digits = duration.rstrip("mshd")
+    unit = _UNITS.get(duration[len(digits) :])
+    if unit is None or not digits.isdigit():
+        raise ValueError(f"{duration!r} is no duration: a number and ms, s, m, h or d")
+    return int(digits) * unit

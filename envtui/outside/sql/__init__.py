@@ -1,0 +1,1 @@
+"""PostgreSQL: read sessions that always roll back, write sessions that need a permit. Imports: core, psycopg, the parser."""

@@ -1,0 +1,1 @@
+"""The door with screens, in Textual. May import: engine, rules, core, compose."""
