@@ -1,0 +1,173 @@
+"""One act, done: opened, written down, sent, judged, written down again.
+
+The order is the promise: identity first, then the intent is durable, then the command is sent, then the outcome is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from envtui.core.access import Permit
+from envtui.core.act import Act, SecretRef, texts
+from envtui.core.environment import Environment
+from envtui.core.errors import EnvtuiError, InDoubt, ProtectionTooLow, Refused, TimedOut, Unsound
+from envtui.core.events import ActEnded, ActIntended, Event, IdentityShown, Word
+from envtui.core.ports import Reading, Shown
+from envtui.rules.protection import enough
+from envtui.rules.shows import shows
+
+from .ways import Ways
+
+Append = Callable[..., Awaitable[None]]
+Judge = Callable[[Reading], tuple[bool, str]]
+
+
+class Live(Protocol):
+    """Told which transcript is being written, so that a screen can follow it."""
+
+    def recording(self, act_id: str, transcript: object) -> None: ...
+
+
+class Acting:
+    """Does acts for one run. `append` writes events; it returns when they are durable."""
+
+    def __init__(self, run: str, environment: Environment, ways: Ways, append: Append, live: Live) -> None:
+        self._run = run
+        self._environment = environment
+        self._ways = ways
+        self._append = append
+        self._live = live
+        self._seen: set[tuple[str, str, str]] = set()
+
+    async def read(self, act: Act, judge: Judge, attempt: int = 1) -> Reading | None:
+        """One read, complete with both entries in the ledger. None when it gave no reading (the entry says why)."""
+        reader = self._ways.readers[act.place.kind]
+        try:
+            await self._open(reader.open(act), "read")
+        except EnvtuiError as error:
+            await self._not_begun(act, attempt, error)
+            return None
+        return await self._do(act, judge, attempt, "", lambda sink: reader.read(act, sink))
+
+    async def write(self, act: Act, permit: Permit, judge: Judge) -> Reading | None:
+        """One permitted write. The permit is in the ledger as consumed already."""
+        writer = self._ways.writer(permit, act)
+        try:
+            return await self._do(act, judge, permit.attempt, permit.id, lambda sink: writer.write(permit, act, sink))
+        finally:
+            await writer.close()
+
+    async def _open(self, opening: Awaitable[Shown], access: str) -> None:
+        shown = await opening
+        known = (shown.target, shown.member, access)
+        if known in self._seen:
+            return
+        fits = enough(self._environment, shown.target, shown.protection)
+        await self._append(
+            IdentityShown(
+                target=shown.target,
+                member=shown.member,
+                access="read",
+                shown=self._ways.masked(shown.shown),
+                fits=True,
+                protection=shown.protection,
+            )
+        )
+        if not fits:
+            raise ProtectionTooLow(
+                f"Reads on {shown.target} are {shown.protection}; this environment asks for more.",
+                "Raise the target's protection, or run against a target that has it.",
+            )
+        self._seen.add(known)
+
+    async def _not_begun(self, act: Act, attempt: int, error: EnvtuiError) -> None:
+        await self._append(
+            self._intent(act, attempt, "", ""),
+            ActEnded(
+                run=self._run,
+                step=act.step,
+                act=act.id,
+                word=_word(error),
+                why=self._ways.masked(str(error)),
+                attempt=attempt,
+            ),
+        )
+        if isinstance(error, Unsound):
+            raise error
+
+    async def _do(
+        self, act: Act, judge: Judge, attempt: int, permit: str, send: Callable[[object], Awaitable[Reading]]
+    ) -> Reading | None:
+        name = f"{self._run}/{act.id}.{attempt}" if attempt > 1 else f"{self._run}/{act.id}"
+        await self._resolve(act)
+        recording = self._ways.spool.record(name, self._ways.resolved())
+        self._live.recording(act.id, recording)
+        await self._append(self._intent(act, attempt, permit, name))
+        began = self._ways.clock.boot_ms()
+        reading: Reading | None = None
+        word: Word
+        try:
+            reading = await send(recording)
+            ok, why = judge(reading)
+            word = "OK" if ok else "FAILED"
+        except EnvtuiError as error:
+            word, why = _word(error), str(error)
+        except asyncio.CancelledError:
+            # The process is ending. A write that was sent stays without an outcome: that is what in doubt means.
+            recording.close()
+            raise
+        sha256, size, truncated = recording.finish()
+        recording.close()
+        await self._append(
+            ActEnded(
+                run=self._run,
+                step=act.step,
+                act=act.id,
+                word=word,
+                why=self._ways.masked(why),
+                exit=reading.exit if reading else None,
+                status=reading.status if reading else None,
+                rows=reading.row_count if reading else None,
+                affected=reading.affected if reading else None,
+                milliseconds=self._ways.clock.boot_ms() - began,
+                output_sha256=sha256,
+                output_bytes=size,
+                truncated=truncated or bool(reading and reading.truncated),
+                attempt=attempt,
+            )
+        )
+        return reading
+
+    def _intent(self, act: Act, attempt: int, permit: str, transcript: str) -> Event:
+        return ActIntended(
+            run=self._run,
+            step=act.step,
+            act=act.id,
+            act_digest=act.digest(),
+            mode=act.mode,
+            target=act.place.target,
+            member=act.place.member,
+            shows=self._ways.masked(shows(act)),
+            attempt=attempt,
+            permit=permit,
+            transcript=transcript,
+        )
+
+    async def _resolve(self, act: Act) -> None:
+        """Resolve the secrets that the act carries before anything is recorded, so that the spool knows them."""
+        for text in texts(act.call):
+            for part in text:
+                if isinstance(part, SecretRef):
+                    await self._ways.secrets.resolve(part.reference, part.name)
+
+
+def _word(error: EnvtuiError) -> Word:
+    if isinstance(error, InDoubt):
+        return "IN DOUBT"
+    if isinstance(error, TimedOut):
+        return "TIMED OUT"
+    if isinstance(error, Refused | Unsound):
+        return "REFUSED"
+    return "FAILED"

@@ -1,0 +1,386 @@
+"""A run that goes on: does what `decide` proposes and writes down what happened.
+
+A run belongs to its session, never to a screen. All methods may be called from any task of the loop; one act at a time is
+under way. Nobody's answer is waited for here: when a person is needed, the method returns and `next` says what for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from envtui.core.access import Permit
+from envtui.core.act import Act, Plan, Value
+from envtui.core.environment import Environment
+from envtui.core.errors import EnvtuiError, NeedsWrite, Refused, UsageError
+from envtui.core.events import (
+    ActEnded,
+    Answered,
+    Captured,
+    Event,
+    Noted,
+    PickOffered,
+    RunEnded,
+    StepEnded,
+    WaitStarted,
+    WriteNeeded,
+)
+from envtui.core.ports import Reading, Transcript
+from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step
+from envtui.core.shape import seconds
+from envtui.rules.bind import bind
+from envtui.rules.capture import Offer, capture
+from envtui.rules.decide import (
+    Done,
+    EndStep,
+    Finish,
+    NeedsAnswer,
+    NeedsDecision,
+    NeedsPick,
+    Next,
+    ReadyRead,
+    ReadyWrite,
+    StartWait,
+    Waiting,
+    decide,
+)
+from envtui.rules.expect import judge
+from envtui.rules.run import RETRY, Run, apply
+from envtui.rules.values import typed_answer
+
+from .acting import Acting
+from .ways import Ways
+
+READS_AT_ONCE = 8
+"""Members of one target that are read side by side (sshd allows 10 sessions a connection by default)."""
+
+Spend = Callable[[Act], Awaitable[Permit]]
+
+
+class RunTask:
+    """One run in this process."""
+
+    def __init__(
+        self,
+        run: Run,
+        plan: Plan,
+        book: Runbook,
+        environment: Environment,
+        ways: Ways,
+        changed: Callable[[Run], None],
+    ) -> None:
+        self.run = run
+        self.plan = plan
+        self.book = book
+        self._ways = ways
+        self._changed = changed
+        self._environment = environment
+        self._acting = Acting(run.id, environment, ways, self.append, self)
+        self._lock = asyncio.Lock()
+        self._stopping = asyncio.Event()
+        self._live: dict[str, Transcript] = {}
+
+    @property
+    def next(self) -> Next:
+        """What comes next, as of the last event."""
+        return decide(self.run, self.plan, self.book)
+
+    @property
+    def busy(self) -> bool:
+        return self._lock.locked()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    async def append(self, *events: Event) -> None:
+        """Write events down, durably and in order; then everyone who looks sees them."""
+        for entry in await self._ways.journal.append_all(events):
+            self.run = apply(self.run, entry)
+        self._changed(self.run)
+
+    def recording(self, act_id: str, transcript: Transcript) -> None:
+        self._live[act_id] = transcript
+        self._changed(self.run)
+
+    def transcript(self, act_id: str) -> Transcript | None:
+        """The output of an act, growing while it runs; None when it has none."""
+        live = self._live.get(act_id)
+        if live is not None:
+            return live
+        state = next((a for s in self.run.steps for a in s.acts if a.id == act_id), None)
+        return self._ways.spool.replay(state.transcript) if state is not None and state.transcript else None
+
+    # -- going on ------------------------------------------------------------------------------------------------
+
+    async def settle(self) -> Next:
+        """Write down what follows by itself (ends of steps, skips, deadlines, the run's end) and say what is next."""
+        while True:
+            proposed = self.next
+            match proposed:
+                case EndStep():
+                    await self.append(
+                        StepEnded(
+                            run=self.run.id,
+                            step=proposed.step,
+                            word=proposed.word,
+                            why=proposed.why,
+                            goto=proposed.goto,
+                        )
+                    )
+                case Finish():
+                    await self.append(RunEnded(run=self.run.id, word=proposed.word, why=proposed.why))
+                case StartWait():
+                    until = self._ways.clock.wall_ms() + round(proposed.seconds * 1000)
+                    await self.append(WaitStarted(run=self.run.id, step=proposed.step, until_ms=until))
+                case Waiting() if self._ways.clock.wall_ms() >= proposed.until_ms:
+                    await self.append(StepEnded(run=self.run.id, step=proposed.step, word="OK"))
+                case _:
+                    return proposed
+
+    async def step(self) -> Next:
+        """Do the next read, or wait out a wait. Returns what is next; does nothing where a person is needed."""
+        async with self._lock:
+            self._stopping.clear()
+            return await self._once(await self.settle())
+
+    async def run_on(self) -> Next:
+        """Do reads and waits until a person is needed, the run ends, or `stop` is called."""
+        async with self._lock:
+            self._stopping.clear()
+            proposed = await self.settle()
+            while isinstance(proposed, ReadyRead | Waiting) and not self._stopping.is_set():
+                proposed = await self._once(proposed)
+            return proposed
+
+    def stop(self) -> None:
+        """Stop after the current act; a poll or a wait stops now."""
+        self._stopping.set()
+
+    async def abandon(self, why: str) -> None:
+        """End the run here, by a person's word."""
+        async with self._lock:
+            if not isinstance(self.next, Done):
+                await self.append(RunEnded(run=self.run.id, word="CANCELLED", why=why))
+
+    async def _once(self, proposed: Next) -> Next:
+        if isinstance(proposed, Waiting):
+            await self._pause((proposed.until_ms - self._ways.clock.wall_ms()) / 1000)
+        elif isinstance(proposed, ReadyRead):
+            step = self.step_of(proposed.step)
+            if step.poll is None:
+                await self._reads(step, proposed.acts)
+            else:
+                await self._poll(step, proposed.acts)
+        return await self.settle()
+
+    async def _reads(self, step: Step, acts: Sequence[Act], attempt: int = 1) -> bool:
+        places = asyncio.Semaphore(READS_AT_ONCE)
+
+        async def one(index: int, act: Act) -> bool:
+            async with places:
+                return await self._read(step, act, index == 0, attempt)
+
+        if len(acts) == 1:
+            return await one(0, acts[0])
+        results = await asyncio.gather(*(one(i, act) for i, act in enumerate(acts)))
+        any_host = bool(getattr(getattr(step, "expect", None), "any_host", False))
+        return any(results) if any_host else all(results)
+
+    async def _read(self, step: Step, act: Act, first: bool, attempt: int) -> bool:
+        try:
+            act = bind(act, self.run.values(act.place.member))
+        except UsageError as error:
+            await self.append(
+                ActEnded(run=self.run.id, step=step.id, act=act.id, word="REFUSED", why=error.message, attempt=attempt)
+            )
+            return False
+        verdict = False
+
+        def weigh(reading: Reading) -> tuple[bool, str]:
+            nonlocal verdict
+            verdict, why = judge(step, reading)
+            return verdict, why
+
+        reading = await self._acting.read(act, weigh, attempt)
+        if reading is not None and verdict:
+            return await self._capture(step, act, reading, first)
+        return False
+
+    async def _capture(self, step: Step, act: Act, reading: Reading, first: bool) -> bool:
+        events: list[Event] = []
+        for name, spec in step.capture.items():
+            if not first and not spec.per_host:
+                continue
+            member = act.place.member if spec.per_host else ""
+            try:
+                found = capture(name, spec, reading)
+            except EnvtuiError as error:
+                await self.append(
+                    ActEnded(
+                        run=self.run.id, step=step.id, act=act.id, word="FAILED", why=self._ways.masked(str(error))
+                    )
+                )
+                return False
+            if isinstance(found, Offer):
+                events.append(
+                    PickOffered(run=self.run.id, step=step.id, name=name, columns=found.columns, rows=found.rows)
+                )
+            else:
+                events.append(
+                    Captured(
+                        run=self.run.id,
+                        step=step.id,
+                        name=name,
+                        value=found.value,
+                        columns=found.columns,
+                        rows=found.rows,
+                        member=member,
+                    )
+                )
+        if events:
+            await self.append(*events)
+        return True
+
+    async def _poll(self, step: Step, acts: Sequence[Act]) -> None:
+        poll = step.poll
+        assert poll is not None
+        deadline = self._ways.clock.wall_ms() + round(seconds(poll.for_) * 1000)
+        await self.append(WaitStarted(run=self.run.id, step=step.id, until_ms=deadline))
+        in_a_row = failures = 0
+        attempt = 1
+        while True:
+            good = await self._reads(step, acts, attempt)
+            in_a_row = in_a_row + 1 if good else 0
+            failures += 0 if good else 1
+            if poll.until == "expect" and in_a_row >= poll.in_a_row:
+                return
+            if poll.failure_limit is not None and failures > poll.failure_limit:
+                return
+            if self._ways.clock.wall_ms() + round(seconds(poll.every) * 1000) > deadline:
+                return
+            if self._stopping.is_set() or await self._pause(seconds(poll.every)):
+                # Looking was stopped by a person: that is how a poll is meant to end, not a cancellation.
+                await self.append(StepEnded(run=self.run.id, step=step.id, word="OK", why="stopped looking"))
+                return
+            attempt += 1
+
+    async def _pause(self, length: float) -> bool:
+        """Wait; True when `stop` came first."""
+        if length <= 0:
+            return self._stopping.is_set()
+        sleeping = asyncio.ensure_future(self._ways.clock.sleep(length))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            stopping.cancel()
+        return self._stopping.is_set()
+
+    # -- a person's part -----------------------------------------------------------------------------------------
+
+    async def answer(self, step_id: str, answer: str, values: Mapping[str, str] | None = None, by: str = "") -> Next:
+        """The chosen label of a `choose`, or `done` and the asked values of a `manual` step."""
+        async with self._lock:
+            proposed = self.next
+            if not isinstance(proposed, NeedsAnswer) or proposed.step != step_id:
+                raise UsageError(f"Step {step_id} is not waiting for an answer.", "Look at what the run waits for.")
+            step = self.step_of(step_id)
+            given: dict[str, Value] = {}
+            if isinstance(step, ChooseStep):
+                if answer not in step.options:
+                    raise UsageError(
+                        f"{answer!r} is no answer to {step_id}.", "One of: " + "; ".join(step.options) + "."
+                    )
+            elif isinstance(step, ManualStep):
+                if step.mode == "write" and not self.run.write_active:
+                    raise NeedsWrite(f"Step {step_id} changes something by hand.", "Ask for write access first.")
+                if step.confirm and answer != step.confirm:
+                    raise UsageError(f"Step {step_id} is confirmed by typing: {step.confirm}", "Type it in full.")
+                given = {
+                    name: typed_answer(f"{step_id}.{name}", kind, (values or {}).get(name))
+                    for name, kind in step.ask.items()
+                }
+                answer = answer or "done"
+            await self.append(
+                Answered(run=self.run.id, step=step_id, answer=answer, values=given, by=by or self.run.operator)
+            )
+            return await self.settle()
+
+    async def pick(self, step_id: str, name: str, indexes: Sequence[int]) -> Next:
+        """The chosen rows of an offered table."""
+        async with self._lock:
+            proposed = self.next
+            if not isinstance(proposed, NeedsPick) or (proposed.step, proposed.name) != (step_id, name):
+                raise UsageError(f"Step {step_id} offers nothing to pick.", "Look at what the run waits for.")
+            if not indexes or (len(indexes) > 1 and not proposed.many):
+                raise UsageError(f"Pick {'at least one row' if proposed.many else 'exactly one row'}.", "")
+            if any(not 0 <= i < len(proposed.rows) for i in indexes):
+                raise UsageError(f"There are rows 1 to {len(proposed.rows)}.", "Pick one of them.")
+            rows = tuple(proposed.rows[i] for i in indexes)
+            await self.append(Captured(run=self.run.id, step=step_id, name=name, columns=proposed.columns, rows=rows))
+            return await self.settle()
+
+    async def decide(self, step_id: str, choice: str, by: str = "") -> Next:
+        """What to do about a failed step: retry, skip or stop."""
+        async with self._lock:
+            proposed = self.next
+            if not isinstance(proposed, NeedsDecision) or proposed.step != step_id:
+                raise UsageError(f"Step {step_id} waits for no decision.", "Look at what the run waits for.")
+            if choice not in proposed.choices:
+                raise UsageError(f"{choice!r} is not possible here.", "One of: " + ", ".join(proposed.choices) + ".")
+            await self.append(
+                Answered(run=self.run.id, step=step_id, answer=RETRY if choice == "retry" else choice, by=by)
+            )
+            if choice == "skip":
+                await self.append(
+                    StepEnded(run=self.run.id, step=step_id, word="SKIPPED", why=f"after failing: {proposed.why}")
+                )
+            elif choice == "stop":
+                await self.append(RunEnded(run=self.run.id, word="FAILED", why=f"step {step_id}: {proposed.why}"))
+            return await self.settle()
+
+    async def skip(self, reason: str) -> Next:
+        """Leave the current step out, with a reason. A required one cannot be skipped."""
+        async with self._lock:
+            state = self.run.current
+            if state is None or self.run.word is not None or self.run.in_doubt:
+                raise UsageError("There is no step to skip.", "")
+            step = self.step_of(state.id)
+            if step.required:
+                raise Refused(f"Step {state.id} is required.", "Do it, or stop the run.")
+            if len(reason.strip()) < 3:
+                raise UsageError("Skipping needs a reason.", "Say why in a few words; it goes into the ledger.")
+            if any(a.intended for a in state.acts) and state.mode == "write":
+                raise Refused(f"Step {state.id} has begun to write.", "It cannot be skipped any more.")
+            await self.append(StepEnded(run=self.run.id, step=state.id, word="SKIPPED", why=reason.strip()))
+            return await self.settle()
+
+    async def note(self, text: str, by: str = "") -> None:
+        """A remark for whoever reads the ledger."""
+        if text.strip():
+            await self.append(Noted(run=self.run.id, text=self._ways.masked(text.strip()), by=by or self.run.operator))
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    async def write(self, step_id: str, spend: Spend) -> Next:
+        """Do the acts of a write step, in order, as long as each goes well. `spend` gives a permit for each act."""
+        async with self._lock:
+            self._stopping.clear()
+            proposed = await self.settle()
+            if not isinstance(proposed, ReadyWrite) or proposed.step != step_id:
+                raise UsageError(f"Step {step_id} is not the next write.", "Look at what the run waits for.")
+            step = self.step_of(step_id)
+            while isinstance(proposed, ReadyWrite) and proposed.step == step_id and not self._stopping.is_set():
+                if not proposed.granted:
+                    await self.append(WriteNeeded(run=self.run.id, step=step_id))
+                    raise NeedsWrite(f"Step {step_id} {proposed.why_not}.", "Ask for write access.")
+                permit = await spend(proposed.act)
+                await self._acting.write(proposed.act, permit, lambda reading: judge(step, reading))
+                proposed = await self.settle()
+            return proposed
+
+    def step_of(self, step_id: str) -> Step:
+        """The book's step of that id."""
+        return next(s for s in (*self.book.before, *self.book.steps) if s.id == step_id)

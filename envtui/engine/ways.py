@@ -1,0 +1,30 @@
+"""What a session uses to reach the outside: one bundle of ports, handed in by `compose`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from envtui.core.access import Permit
+from envtui.core.act import Act
+from envtui.core.ports import Clock, Journal, Reader, Secrets, Signer, Spool, Tracker, Verifier, Writer
+from envtui.core.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """`readers` by target kind; `writer` makes one for a permit and its act, and is the only way to write."""
+
+    journal: Journal
+    spool: Spool
+    readers: Mapping[str, Reader]
+    writer: Callable[[Permit, Act], Writer]
+    secrets: Secrets
+    resolved: Callable[[], tuple[Secret, ...]]  # every secret that this session has resolved: they are redacted
+    masked: Callable[[str], str]  # text without them
+    clock: Clock
+    tracker: Tracker | None
+    signer: Callable[[str], Signer]  # by reference; '' is the user's own key
+    verifier: Verifier
+    executor: Executor

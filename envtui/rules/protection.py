@@ -1,0 +1,27 @@
+"""Levels of read protection, and whether a target's is enough. What each means: docs/protection.md."""
+
+from __future__ import annotations
+
+from envtui.core.environment import Environment, HttpTarget, SqlTarget
+
+LEVELS: dict[str, tuple[str, ...]] = {
+    "ssh": ("advisory", "account-enforced", "kernel-enforced", "gate-enforced"),
+    "sql": ("refused", "session-enforced", "role-enforced"),
+    "http": ("method-enforced",),
+}
+"""The levels of each kind, the weakest first."""
+
+
+def minimum(environment: Environment, target: str) -> tuple[str, str]:
+    """(kind, the least level that the environment asks of this target)."""
+    described = environment.targets[target]
+    kind = "sql" if isinstance(described, SqlTarget) else "http" if isinstance(described, HttpTarget) else "ssh"
+    return kind, described.min_protection or getattr(environment.protection, kind)
+
+
+def enough(environment: Environment, target: str, level: str) -> bool:
+    """Whether `level`, as probed, meets the minimum. A level that nobody knows is never enough."""
+    kind, least = minimum(environment, target)
+    order = LEVELS[kind]
+    probed = level.split(",")[0].strip()  # "kernel-enforced, with network"
+    return probed in order and least in order and order.index(probed) >= order.index(least)
