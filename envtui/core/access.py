@@ -7,9 +7,33 @@ writer believes whoever holds one.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Mapping
 from typing import Literal, NoReturn
 
 import msgspec
+
+from .act import Value
+from .canonical import digest
+from .environment import AccessPolicy, Person
+from .ports import Signature
+
+SignedKind = Literal["request", "approve"]
+
+
+def namespace(kind: SignedKind, environment: str) -> str:
+    """The SSHSIG namespace: kind and environment are in it, so a yes for staging is no signature for production."""
+    return f"{kind}.v1.{environment}@envtui"
+
+
+def fingerprint(key: str) -> str:
+    """`SHA256:…` of a public key 'ssh-ed25519 AAAA…', as ssh-keygen prints it. Raises ValueError when it is none."""
+    words = key.split()
+    if len(words) < 2:
+        raise ValueError("a public key is a type and base64 text")
+    blob = base64.b64decode(words[1], validate=True)
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +51,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):
+    """A person and the fingerprint of the key that they sign with."""
+
     person: str
     key: str
 
@@ -47,9 +73,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     manifest_sha256: str
     policy_sha256: str
     roster_sha256: str
-    inputs: dict[str, str]
+    inputs: dict[str, Value]  # with their origins, which the plan's digest covers
     date: str
-    targets: dict[str, str]  # member -> address and expected identity, as planned
+    targets: dict[str, str]  # target/member -> account and address of each write, as planned
     plan_digest: str
     ttl_ms: int
     undo_for_ms: int
@@ -58,6 +84,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     ledger: str
     ledger_seq: int
     ledger_hash: str
+    machine: str = ""  # self-reported: catches a slip, is no evidence
 
 
 class SignOff(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +101,123 @@ class SignOff(msgspec.Struct, frozen=True, kw_only=True):
     ledger_seq: int
     ledger_hash: str
     reason: str = ""
+    machine: str = ""
+
+
+class Signed(msgspec.Struct, frozen=True, kw_only=True):
+    """What travels in a block and stands in the ledger: canonical text, the armoured signature over it, and on wish the
+    plan's canonical text (`--full`), which is believed only if its digest is the signed one."""
+
+    kind: SignedKind
+    body: str
+    signature: str
+    plan: str = ""
+
+
+class VerifiedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request whose signature holds. `sha256` is of its canonical bytes."""
+
+    request: Request
+    sha256: str
+    by: Signature
+    signed: Signed
+
+
+class VerifiedSignOff(msgspec.Struct, frozen=True, kw_only=True):
+    """A sign-off whose signature holds."""
+
+    signoff: SignOff
+    by: Signature
+    signed: Signed
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """One reason why not, and the way out of it. `code` is stable: expired, self-approval, incident, …"""
+
+    code: str
+    sentence: str
+    way_out: str
+
+    def __str__(self) -> str:
+        return f"{self.sentence} {self.way_out}"
+
+
+class RosterLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of allowed_signers: a literal principal, one key, and where it counts. Times are wall ms; 0: no limit."""
+
+    principal: str
+    key: str  # 'ssh-ed25519 AAAA…'
+    namespaces: tuple[str, ...]
+    valid_after_ms: int = 0
+    valid_before_ms: int = 0
+    line: int = 0
+
+
+class Roster(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may sign in one environment: allowed_signers, revoked_keys and people.yaml, read once."""
+
+    environment: str
+    lines: tuple[RosterLine, ...] = ()
+    revoked: frozenset[str] = frozenset()  # fingerprints
+    people: Mapping[str, Person] = {}
+
+    def line(self, key: str) -> RosterLine | None:
+        """The line of a public key or of a fingerprint."""
+        wanted = key if key.startswith("SHA256:") else fingerprint(key)
+        return next((line for line in self.lines if fingerprint(line.key) == wanted), None)
+
+    def person(self, key: str) -> str:
+        """Whose key it is (the id in people.yaml); '' when it is nobody's."""
+        line = self.line(key)
+        return self.person_of(line.principal) if line else ""
+
+    def person_of(self, principal: str) -> str:
+        """The person of a principal; '' when there is none."""
+        return next((person for person, entry in self.people.items() if principal in entry.principals), "")
+
+    def may(self, person: str, roles: tuple[str, ...]) -> bool:
+        """Has one of `roles`; any will do when `roles` is empty."""
+        entry = self.people.get(person)
+        return entry is not None and (not roles or any(role in entry.roles for role in roles))
+
+    def approvers(self, roles: tuple[str, ...], besides: str = "") -> tuple[str, ...]:
+        """People who may approve: in one of `roles`, with an unrevoked key for it, other than `besides`."""
+        wanted = namespace("approve", self.environment)
+        able = {
+            self.person_of(line.principal)
+            for line in self.lines
+            if wanted in line.namespaces and fingerprint(line.key) not in self.revoked
+        }
+        return tuple(person for person in self.people if person in able - {besides} and self.may(person, roles))
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all of it: whoever signs and whoever believes stand on the same roster."""
+        return digest(
+            {
+                "environment": self.environment,
+                "lines": [
+                    [line.principal, line.key, list(line.namespaces), line.valid_after_ms, line.valid_before_ms]
+                    for line in self.lines
+                ],
+                "revoked": sorted(self.revoked),
+                "people": {person: msgspec.to_builtins(entry) for person, entry in self.people.items()},
+            }
+        )
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What this client's own checkout says about write access to one environment. `machine` names this machine."""
+
+    environment: str
+    policy: AccessPolicy
+    roster: Roster
+    manifest_sha256: str
+    machine: str
+
+    @property
+    def policy_sha256(self) -> str:
+        return digest(msgspec.to_builtins(self.policy))
 
 
 class _NoPublicConstructor(type):
@@ -94,15 +238,28 @@ class _NoPublicConstructor(type):
 class Grant(metaclass=_NoPublicConstructor):
     """Write access to exactly one plan, for a while."""
 
-    __slots__ = ("activated_boot_ms", "id", "incident", "plan_digest", "request", "run", "signed_by", "until_ms")
+    __slots__ = (
+        "activated_boot_ms",
+        "activated_ms",
+        "acts",
+        "id",
+        "incident",
+        "plan_digest",
+        "request",
+        "run",
+        "signed_by",
+        "until_ms",
+    )
     id: str
     request: Request
     run: str
     plan_digest: str
+    acts: frozenset[str]  # digests of the plan's writes
     incident: Incident
-    signed_by: tuple[str, ...]
-    until_ms: int  # wall
+    signed_by: tuple[str, ...]  # people; the requester alone where policy asks for nobody else
+    activated_ms: int  # wall
     activated_boot_ms: int
+    until_ms: int  # wall
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("a grant does not change")

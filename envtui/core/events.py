@@ -181,6 +181,7 @@ class GrantActivated(_Event, frozen=True, kw_only=True, tag="grant-activated"):
     signed_by: tuple[str, ...]
     until_ms: int
     acts: int
+    nonce: str = ""  # of the request: it activates once
 
 
 class PermitSpent(_Event, frozen=True, kw_only=True, tag="permit-spent"):
