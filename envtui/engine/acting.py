@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from envtui.core.access import Permit
 from envtui.core.act import Act, SecretRef, texts
 from envtui.core.environment import Environment
 from envtui.core.errors import EnvtuiError, InDoubt, ProtectionTooLow, Refused, TimedOut, Unsound
 from envtui.core.events import ActEnded, ActIntended, Event, IdentityShown, Word
-from envtui.core.ports import Reading, Shown
+from envtui.core.ports import Reading, Shown, Sink, Transcript
 from envtui.rules.protection import enough
 from envtui.rules.shows import shows
 
@@ -24,28 +23,31 @@ Append = Callable[..., Awaitable[None]]
 Judge = Callable[[Reading], tuple[bool, str]]
 
 
-class Live(Protocol):
-    """Told which transcript is being written, so that a screen can follow it."""
-
-    def recording(self, act_id: str, transcript: object) -> None: ...
-
-
 class Acting:
     """Does acts for one run. `append` writes events; it returns when they are durable."""
 
-    def __init__(self, run: str, environment: Environment, ways: Ways, append: Append, live: Live) -> None:
+    def __init__(
+        self,
+        run: str,
+        environment: Environment,
+        ways: Ways,
+        append: Append,
+        recording: Callable[[str, Transcript], None],
+        connected: Callable[[Shown, str], None],
+    ) -> None:
         self._run = run
         self._environment = environment
         self._ways = ways
         self._append = append
-        self._live = live
-        self._seen: set[tuple[str, str, str]] = set()
+        self._recording = recording
+        self._connected = connected
+        self._seen: set[tuple[str, str]] = set()
 
     async def read(self, act: Act, judge: Judge, attempt: int = 1) -> Reading | None:
         """One read, complete with both entries in the ledger. None when it gave no reading (the entry says why)."""
         reader = self._ways.readers[act.place.kind]
         try:
-            await self._open(reader.open(act), "read")
+            await self._open(reader.open(act), act.place.kind)
         except EnvtuiError as error:
             await self._not_begun(act, attempt, error)
             return None
@@ -59,9 +61,9 @@ class Acting:
         finally:
             await writer.close()
 
-    async def _open(self, opening: Awaitable[Shown], access: str) -> None:
+    async def _open(self, opening: Awaitable[Shown], kind: str) -> None:
         shown = await opening
-        known = (shown.target, shown.member, access)
+        known = (shown.target, shown.member)
         if known in self._seen:
             return
         fits = enough(self._environment, shown.target, shown.protection)
@@ -81,6 +83,7 @@ class Acting:
                 "Raise the target's protection, or run against a target that has it.",
             )
         self._seen.add(known)
+        self._connected(shown, kind)
 
     async def _not_begun(self, act: Act, attempt: int, error: EnvtuiError) -> None:
         await self._append(
@@ -98,12 +101,12 @@ class Acting:
             raise error
 
     async def _do(
-        self, act: Act, judge: Judge, attempt: int, permit: str, send: Callable[[object], Awaitable[Reading]]
+        self, act: Act, judge: Judge, attempt: int, permit: str, send: Callable[[Sink], Awaitable[Reading]]
     ) -> Reading | None:
         name = f"{self._run}/{act.id}.{attempt}" if attempt > 1 else f"{self._run}/{act.id}"
         await self._resolve(act)
         recording = self._ways.spool.record(name, self._ways.resolved())
-        self._live.recording(act.id, recording)
+        self._recording(act.id, recording)
         await self._append(self._intent(act, attempt, permit, name))
         began = self._ways.clock.boot_ms()
         reading: Reading | None = None

@@ -17,6 +17,7 @@ from envtui.core.events import (
     ActEnded,
     Answered,
     Captured,
+    Entry,
     Event,
     Noted,
     PickOffered,
@@ -25,7 +26,7 @@ from envtui.core.events import (
     WaitStarted,
     WriteNeeded,
 )
-from envtui.core.ports import Reading, Transcript
+from envtui.core.ports import Reading, Shown, Transcript
 from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step
 from envtui.core.shape import seconds
 from envtui.rules.bind import bind
@@ -67,7 +68,8 @@ class RunTask:
         book: Runbook,
         environment: Environment,
         ways: Ways,
-        changed: Callable[[Run], None],
+        changed: Callable[[], None],
+        connected: Callable[[Shown, str], None],
     ) -> None:
         self.run = run
         self.plan = plan
@@ -75,7 +77,8 @@ class RunTask:
         self._ways = ways
         self._changed = changed
         self._environment = environment
-        self._acting = Acting(run.id, environment, ways, self.append, self)
+        self._acting = Acting(run.id, environment, ways, self.append, self.recording, connected)
+        self.observers: list[Callable[[Entry], None]] = []
         self._lock = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._live: dict[str, Transcript] = {}
@@ -97,11 +100,14 @@ class RunTask:
         """Write events down, durably and in order; then everyone who looks sees them."""
         for entry in await self._ways.journal.append_all(events):
             self.run = apply(self.run, entry)
-        self._changed(self.run)
+            for observe in tuple(self.observers):
+                observe(entry)
+        self._changed()
 
     def recording(self, act_id: str, transcript: Transcript) -> None:
+        """An act's output begins: a screen may follow it."""
         self._live[act_id] = transcript
-        self._changed(self.run)
+        self._changed()
 
     def transcript(self, act_id: str) -> Transcript | None:
         """The output of an act, growing while it runs; None when it has none."""

@@ -1,0 +1,104 @@
+"""What a run says without a screen: a line for what matters, or every ledger entry as JSON."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from envtui.core.canonical import canonical
+from envtui.core.events import (
+    ActEnded,
+    ActIntended,
+    Answered,
+    Captured,
+    Entry,
+    GrantActivated,
+    GrantEnded,
+    RunEnded,
+    StepEnded,
+    WaitStarted,
+)
+from envtui.core.text import clean
+from envtui.engine.runner import RunTask
+from envtui.engine.session import EnvironmentSession
+
+SHOWN_LINES = 60
+"""Lines of an act's output that are printed; the rest is counted and stays in the transcript."""
+
+
+class Printer:
+    """Follows one run. Text from outside is cleaned here; nothing needs colour to be understood."""
+
+    def __init__(self, as_json: bool, session: EnvironmentSession, task: RunTask) -> None:
+        self._json = as_json
+        self._session = session
+        self._task = task
+        self._intended: dict[str, str] = {}
+
+    def begin(self) -> None:
+        self._task.observers.append(self._entry)
+        if self._json:
+            return
+        task, writes = self._task, len(self._task.plan.writes)
+        env = self._session.environment.name.upper()
+        self._say(f"{env} · {task.run.title} · {task.run.book} · run {task.run.id}")
+        self._say(f"{len(task.plan.steps)} steps, {writes or 'no'} writes · plan {task.plan.digest()[:16]}")
+
+    def end(self) -> None:
+        sys.stdout.flush()
+
+    def _entry(self, entry: Entry) -> None:
+        if self._json:
+            event = msgspec.to_builtins(entry.event)
+            self._print(canonical({"seq": entry.seq, "at_ms": entry.at_ms, **event}).decode())
+            return
+        match entry.event:
+            case ActIntended() as event:
+                self._intended[event.act] = event.shows
+                mark = "WRITE" if event.mode == "write" else "read"
+                again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
+                self._say(f"[{event.step}] {event.member} {mark}{again}: {event.shows}")
+            case ActEnded() as event:
+                self._output(event.act)
+                facts = [f"exit {event.exit}"] if event.exit is not None else []
+                facts += [f"status {event.status}"] if event.status is not None else []
+                facts += [f"{event.rows} rows"] if event.rows is not None else []
+                facts += [f"{event.affected} affected"] if event.affected is not None else []
+                facts.append(f"{event.milliseconds / 1000:.2f} s")
+                self._say(f"  {event.word} · {' · '.join(facts)}" + (f" · {event.why}" if event.why else ""))
+            case Captured() as event:
+                said = event.value.text if event.value else f"{len(event.rows)} rows"
+                self._say(f"  captured {event.name}{f' ({event.member})' if event.member else ''}: {said}")
+            case Answered() as event:
+                values = ", ".join(f"{k}={v.text}" for k, v in event.values.items())
+                self._say(f"[{event.step}] answered: {event.answer}{f' ({values})' if values else ''}")
+            case WaitStarted() as event:
+                self._say(f"[{event.step}] waiting until {event.until_ms} ms")
+            case StepEnded() as event:
+                self._say(f"[{event.step}] {event.word}" + (f": {event.why}" if event.why else ""))
+            case GrantActivated() as event:
+                by = ", ".join(event.signed_by)
+                self._say(f"WRITE ACCESS · {event.incident or 'no incident'} · signed by {by} · {event.acts} acts")
+            case GrantEnded() as event:
+                self._say(f"READ-ONLY again · {event.reason.lower().replace('_', ' ')}")
+            case RunEnded() as event:
+                self._say(f"run {event.run} {event.word}" + (f": {event.why}" if event.why else ""))
+            case _:
+                pass
+
+    def _output(self, act: str) -> None:
+        transcript = self._task.transcript(act)
+        if transcript is None:
+            return
+        total = transcript.lines
+        for number in range(min(total, SHOWN_LINES)):
+            self._say("  | " + clean(transcript.line(number), 2000))
+        if total > SHOWN_LINES:
+            self._say(f"  | … {total - SHOWN_LINES} more of {total} lines: envtui ledger show")
+
+    def _say(self, text: str) -> None:
+        self._print(clean(text, 8000))
+
+    def _print(self, text: str) -> None:
+        print(text, flush=True)

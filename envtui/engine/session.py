@@ -1,0 +1,262 @@
+"""One open environment: its tree, its ledger, its connections and its runs.
+
+Both doors hold one and nothing below it. An async context manager: leaving it closes every connection within a deadline;
+what has not ended by then is in doubt, and the ledger already says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from envtui import __version__
+from envtui.core.act import Act, HttpCall, Place, Plan, SqlCall, SshCall
+from envtui.core.environment import Environment, SqlTarget, SshTarget, Target
+from envtui.core.errors import EnvtuiError, UsageError
+from envtui.core.events import Entry, RunStarted, SessionOpened
+from envtui.core.ids import new_id
+from envtui.core.ports import Shown
+from envtui.core.runbook import HttpStep, Runbook, SqlStep, SshStep
+from envtui.core.tree import Book, Tree
+from envtui.rules.places import places
+from envtui.rules.plan import make_plan
+from envtui.rules.run import Run, fold_all, written
+from envtui.rules.shows import shows
+
+from .runner import RunTask
+from .ways import Ways
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who sits here: the person's name and the machine's, as reported by themselves."""
+
+    name: str
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What is known of one member of a target. `error` '' and `shown` '' mean: not tried yet."""
+
+    target: str
+    member: str
+    kind: str
+    shown: str = ""
+    protection: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """What the banner says besides the run: reachability, ledger, protection as probed, the write gate's name."""
+
+    connections: tuple[Connection, ...]
+    ledger: str  # ok, or what is wrong
+    write_gate: str
+
+    def count(self, kind: str) -> tuple[int, int]:
+        """(connected, tried) members of a kind."""
+        tried = [c for c in self.connections if c.kind == kind and (c.shown or c.error)]
+        return sum(1 for c in tried if not c.error), len(tried)
+
+    @property
+    def protection(self) -> dict[str, str]:
+        """The weakest level that was probed, by kind."""
+        return {c.kind: c.protection for c in self.connections if c.protection}
+
+
+class EnvironmentSession:
+    """An open environment. `order` is its place in the chain of promotion, from 0; `last` is its length - 1."""
+
+    def __init__(self, tree: Tree, order: int, last: int, operator: Operator, ways: Ways) -> None:
+        self.tree = tree
+        self.order = order
+        self.last = last
+        self.operator = operator
+        self.ways = ways
+        self._tasks: dict[str, RunTask] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self._connections: dict[tuple[str, str], Connection] = {}
+        self._ledger_problem = ""
+
+    @property
+    def environment(self) -> Environment:
+        return self.tree.environment
+
+    async def __aenter__(self) -> EnvironmentSession:
+        await self.ways.journal.append(
+            SessionOpened(
+                environment=self.environment.name,
+                operator=self.operator.name,
+                machine=self.operator.machine,
+                version=__version__,
+                manifest_sha256=self.tree.manifest_sha256,
+            )
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self, deadline: float = 5.0) -> None:
+        """Close every connection; at most `deadline` seconds are spent on being polite."""
+        closing = [reader.close() for reader in self.ways.readers.values()]
+        try:
+            await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), deadline)
+        except TimeoutError:
+            pass
+        await self.ways.journal.close()
+        self.ways.executor.shutdown(wait=False, cancel_futures=True)
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` after every event and connection; returns how to stop that."""
+        self._listeners.append(changed)
+        return lambda: self._listeners.remove(changed) if changed in self._listeners else None
+
+    def status(self) -> SessionStatus:
+        gate = self.environment.access.write_gate or "advisory"
+        return SessionStatus(tuple(self._connections.values()), self._ledger_problem or "ok", gate)
+
+    def book(self, book_id: str) -> Book:
+        """Raises UsageError naming the nearest book when there is none of that id."""
+        found = self.tree.books.get(book_id)
+        if found is None:
+            raise UsageError(
+                f"There is no book {book_id!r} in {self.environment.name}.",
+                f"`envtui list {self.environment.name}` names them all.",
+            )
+        return found
+
+    async def entries(self, run: str | None = None) -> Sequence[Entry]:
+        return await self.ways.journal.read(run)
+
+    async def runs(self) -> tuple[Run, ...]:
+        """Every run in the ledger, in doubt first, then open ones, then the newest."""
+        runs = fold_all(await self.ways.journal.read())
+        return tuple(sorted(runs, key=lambda r: (not r.in_doubt, r.word is not None, -r.started_ms)))
+
+    def task(self, run_id: str) -> RunTask | None:
+        """The run, if it goes on in this process."""
+        return self._tasks.get(run_id)
+
+    @property
+    def tasks(self) -> tuple[RunTask, ...]:
+        return tuple(self._tasks.values())
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    def plan(self, book_id: str, params: Mapping[str, str]) -> Plan:
+        """All that a run of the book would do. Raises UsageError for parameters and for fields not built yet."""
+        book = self.book(book_id)
+        return self._plan(book.runbook, book.sha256, params)
+
+    def _plan(self, runbook: Runbook, sha256: str, params: Mapping[str, str]) -> Plan:
+        now = self.ways.clock.wall_ms()
+        return make_plan(
+            environment=self.environment,
+            runbook=runbook,
+            book_sha256=sha256,
+            files=self.tree.files,
+            run=new_id(now, self.ways.clock.randomness(5)),
+            operator=self.operator.name,
+            date=dt.datetime.fromtimestamp(now / 1000, dt.UTC).date().isoformat(),
+            params=params,
+        )
+
+    async def start(self, plan: Plan, unscripted: Runbook | None = None) -> RunTask:
+        """Write the run's start down; nothing is sent yet."""
+        runbook = unscripted or self.book(plan.book).runbook
+        run = Run(id=plan.run)
+        task = RunTask(run, plan, runbook, self.environment, self.ways, self._tell, self.connected)
+        self._tasks[plan.run] = task
+        masked = {act.id: self.ways.masked(shows(act)) for step in plan.steps for act in step.acts}
+        await task.append(
+            RunStarted(
+                run=plan.run,
+                book=plan.book,
+                book_sha256=plan.book_sha256,
+                title=runbook.title,
+                plan_digest=plan.digest(),
+                operator=self.operator.name,
+                inputs=dict(plan.inputs),
+                unscripted=unscripted is not None,
+                plan=written(plan, masked),
+            )
+        )
+        await task.settle()
+        return task
+
+    async def ask(self, target: str, words: Sequence[str]) -> RunTask:
+        """An unscripted read: a book of one step, under the same protection and in the same ledger."""
+        described = self._target(target)
+        step: SshStep | SqlStep | HttpStep
+        if isinstance(described, SshTarget):
+            step = SshStep(id="ask", target=target, argv=tuple(_plain(w) for w in words), title="an unscripted read")
+        elif isinstance(described, SqlTarget):
+            step = SqlStep(id="ask", target=target, query=_plain(" ".join(words)), title="an unscripted read")
+        else:
+            step = HttpStep(
+                id="ask", target=target, path=_plain(words[0] if words else "/"), title="an unscripted read"
+            )
+        runbook = Runbook(
+            schema="envtui/runbook@1",
+            id="ask",
+            environment=self.environment.name,
+            title=f"Unscripted read on {target}",
+            owner=self.operator.name,
+            steps=(step,),
+        )
+        return await self.start(self._plan(runbook, "", {}), unscripted=runbook)
+
+    async def look(self) -> tuple[Connection, ...]:
+        """Connect to every member of every target with read credentials, as `doctor` and the banner do."""
+        members = [
+            place
+            for name in self.environment.targets
+            for place in places(self.environment, name, "read", self.operator.name)
+        ]
+        await asyncio.gather(*(self._look_at(place) for place in members))
+        return tuple(self._connections.values())
+
+    async def _look_at(self, place: Place) -> None:
+        call = {"ssh": SshCall(), "sql": SqlCall(text=""), "http": HttpCall()}[place.kind]
+        key = (place.target, place.member)
+        try:
+            shown = await self.ways.readers[place.kind].open(Act(step="look", mode="read", place=place, call=call))
+            self.connected(shown, place.kind)
+        except EnvtuiError as error:
+            self._connections[key] = Connection(
+                place.target, place.member, place.kind, error=self.ways.masked(str(error))
+            )
+            self._tell()
+
+    def connected(self, shown: Shown, kind: str) -> None:
+        """Remember what a connection showed."""
+        self._connections[(shown.target, shown.member)] = Connection(
+            shown.target, shown.member, kind, self.ways.masked(shown.shown), shown.protection
+        )
+        self._tell()
+
+    def _target(self, name: str) -> Target:
+        found = self.environment.targets.get(name)
+        if found is None:
+            known = ", ".join(self.environment.targets)
+            raise UsageError(f"{self.environment.name} has no target {name!r}.", f"It has: {known}.")
+        return found
+
+    def _tell(self) -> None:
+        for changed in tuple(self._listeners):
+            changed()
+
+
+def _plain(word: str) -> str:
+    """A word of the command line as a literal: `${` is not a place here."""
+    return word.replace("${", "$${")
