@@ -7,6 +7,7 @@ what has not ended by then is in doubt, and the ledger already says so.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Connection:
     shown: str = ""
     protection: str = ""
     error: str = ""
+    error_code: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +109,8 @@ class EnvironmentSession:
     async def close(self, deadline: float = 5.0) -> None:
         """Close every connection; at most `deadline` seconds are spent on being polite."""
         closing = [reader.close() for reader in self.ways.readers.values()]
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), deadline)
-        except TimeoutError:
-            pass
         await self.ways.journal.close()
         self.ways.executor.shutdown(wait=False, cancel_futures=True)
 
@@ -234,7 +234,7 @@ class EnvironmentSession:
             self.connected(shown, place.kind)
         except EnvtuiError as error:
             self._connections[key] = Connection(
-                place.target, place.member, place.kind, error=self.ways.masked(str(error))
+                place.target, place.member, place.kind, error=self.ways.masked(str(error)), error_code=error.exit_code
             )
             self._tell()
 

@@ -1,0 +1,108 @@
+"""The lobby: public summaries of all trees and ledgers. It opens nothing: no credential, no connection, no secret."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from envtui.core.environment import AccessPolicy
+from envtui.core.errors import Problem
+from envtui.core.tree import Tree
+from envtui.rules.run import Run
+
+Shape = Literal["light", "double", "heavy"]
+TrustWord = Literal["trusted", "new", "changed"]
+
+LATEST_RUNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One environment, as the lobby shows it. `order` counts from 0 along `promotes_from`; `last` is the highest."""
+
+    name: str
+    order: int
+    last: int
+    purpose: str
+    rules: tuple[str, ...]
+    data: str
+    books: int
+    write: str
+    trust: TrustWord
+    runs: tuple[Run, ...]  # the latest
+    in_doubt: tuple[Run, ...]
+    open: tuple[Run, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def shape(self) -> Shape:
+        return shape(self.order, self.last)
+
+
+@dataclass(frozen=True, slots=True)
+class Lobby:
+    """All environments, in the order of promotion."""
+
+    cards: tuple[Card, ...]
+    problems: tuple[Problem, ...]  # of the trees together: what they share
+
+    def card(self, name: str) -> Card | None:
+        return next((card for card in self.cards if card.name == name), None)
+
+    @property
+    def in_doubt(self) -> tuple[tuple[str, Run], ...]:
+        """(environment, run) of everything that must be looked at before anything else."""
+        return tuple((card.name, run) for card in self.cards for run in card.in_doubt)
+
+
+def shape(order: int, last: int) -> Shape:
+    """The border of an environment: light for the first, heavy for the last, double between; never colour alone."""
+    return "heavy" if order == last and last > 0 else "light" if order == 0 else "double"
+
+
+def card(tree: Tree, order: int, last: int, trust: TrustWord, runs: Sequence[Run], problems: Sequence[Problem]) -> Card:
+    """The summary of one tree and its ledger."""
+    environment = tree.environment
+    return Card(
+        name=environment.name,
+        order=order,
+        last=last,
+        purpose=environment.purpose,
+        rules=environment.rules,
+        data=environment.data,
+        books=len(tree.books),
+        write=write_words(environment.access),
+        trust=trust,
+        runs=tuple(runs[:LATEST_RUNS]),
+        in_doubt=tuple(run for run in runs if run.in_doubt),
+        open=tuple(run for run in runs if run.word is None and not run.in_doubt),
+        problems=tuple(problems),
+    )
+
+
+def write_words(policy: AccessPolicy) -> str:
+    """What a write costs here, in a few words."""
+    who = (
+        "own signature"
+        if policy.signoff.min == 0
+        else "1 other"
+        if policy.signoff.min == 1
+        else f"{policy.signoff.min} others"
+    )
+    return f"incident + {who}" if policy.incident.required else who
+
+
+def ordered(trees: Sequence[Tree]) -> tuple[Tree, ...]:
+    """Trees along `promotes_from`, those that promote from nobody first; names settle ties. A circle ends it."""
+    by_name = {tree.environment.name: tree for tree in trees}
+
+    def depth(tree: Tree) -> int:
+        seen: set[str] = set()
+        name: str | None = tree.environment.promotes_from
+        while name in by_name and name not in seen:
+            seen.add(name)
+            name = by_name[name].environment.promotes_from
+        return len(seen)
+
+    return tuple(sorted(trees, key=lambda tree: (depth(tree), tree.environment.name)))
