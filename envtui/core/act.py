@@ -166,7 +166,12 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
-    """A step with its acts, one for each member; steps of a person (manual, choose, wait) have none."""
+    """A step with its acts, one for each member; steps of a person (manual, choose, wait for) have none.
+
+    `instead` (reads with `host: any`): the same act on the other members, in order, for when a member is unreachable.
+    `only` (reads): the run-time place that names the one member whose act runs, `vars.leader.host`; '' is all of them.
+    `by_hand`: what a person does to undo it, where the undo is manual.
+    """
 
     id: str
     kind: Kind
@@ -177,6 +182,9 @@ class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
     required: bool = False
     undo: tuple[Act, ...] = ()  # shown and signed
     probe: tuple[Act, ...] = ()
+    instead: tuple[Act, ...] = ()
+    only: str = ""
+    by_hand: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,6 +217,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                     "kind": s.kind,
                     "mode": s.mode,
                     "required": s.required,
+                    "before": s.before,
+                    "only": s.only,
+                    "by_hand": s.by_hand,
+                    "instead": [a.as_data() for a in s.instead],
                     "acts": [a.as_data() for a in s.acts],
                     "undo": [a.as_data() for a in s.undo],
                     "probe": [a.as_data() for a in s.probe],
