@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from .environment import AccessPolicy, Person
 from .ports import Signature
 
 SignedKind = Literal["request", "approve"]
+_T = TypeVar("_T")
 
 
 def namespace(kind: SignedKind, environment: str) -> str:
@@ -226,7 +227,7 @@ class _NoPublicConstructor(type):
     def __call__(cls, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError(f"{cls.__name__} has no public constructor: it is issued by envtui.rules.grants")
 
-    def _issue(cls, **fields: object) -> object:
+    def _issue(cls: type[_T], **fields: object) -> _T:
         made = object.__new__(cls)
         for name in cls.__slots__:  # type: ignore[attr-defined]
             object.__setattr__(made, name, fields.pop(name))
