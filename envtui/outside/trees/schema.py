@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,7 +31,7 @@ def shape(document: Document, kind: type[T], file: str) -> tuple[T | None, tuple
     try:
         value = msgspec.convert(document.data, kind, strict=False)
     except msgspec.ValidationError as error:
-        found = list(_walk(document.data, _info(kind), ()))
+        found = list(_walk(document.data, inspect.type_info(kind), ()))
         if not found:  # a rule of msgspec's that the walk does not know
             found = [((), f"{error}.", "")]
     else:
@@ -54,11 +53,6 @@ def json_schema(what: str) -> dict[str, Any]:
 
 
 Finding = tuple[Path, str, str]
-
-
-@cache
-def _info(kind: type) -> inspect.Type:
-    return inspect.type_info(kind)
 
 
 def _walk(data: object, kind: inspect.Type, path: Path, description: str = "") -> Iterator[Finding]:

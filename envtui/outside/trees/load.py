@@ -1,0 +1,255 @@
+"""Trees from disk: read once, checked against the formats, frozen.
+
+What is wrong across trees is said by `rules.isolation`, what is wrong within one that is well-formed by `rules.lint`.
+Loading resolves no credential and runs nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from envtui.core.canonical import digest
+from envtui.core.environment import Environment, People
+from envtui.core.errors import InvalidFiles, Problem, UsageError
+from envtui.core.runbook import Runbook
+from envtui.core.tree import Book, Content, Summary, Tree
+from envtui.outside.trees.files import read_files, writable_by_others
+from envtui.outside.trees.schema import shape
+from envtui.outside.trees.yaml import Document, Positions, parse
+
+T = TypeVar("T")
+
+MANIFEST = "environment.yaml"
+PEOPLE = "access/people.yaml"
+ROSTER = ("access/allowed_signers", "access/revoked_keys", PEOPLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """All trees of one folder, by name, and every problem that reading them met.
+
+    A tree whose manifest is unfit is missing; a tree with an unfit book is there without it. Problems of the tree that is
+    opened refuse it; those of its neighbours are shown.
+    """
+
+    root: str
+    trees: dict[str, Tree]
+    problems: tuple[Problem, ...]
+
+    def problems_of(self, name: str) -> tuple[Problem, ...]:
+        """The problems whose place is in the tree of that folder name."""
+        folder = f"{self.root}/{name}/"
+        return tuple(each for each in self.problems if f"{each.file}/".startswith(folder))
+
+
+def load_tree(path: Path | str) -> Tree:
+    """The tree in the folder `path`. Raises InvalidFiles with every problem of it."""
+    with _without_collector():
+        tree, problems = _load(_folder(path))
+    if tree is None or errors(problems):
+        raise InvalidFiles(tuple(problems))
+    return tree
+
+
+def load_trees(root: Path | str) -> dict[str, Tree]:
+    """Every tree below `root`, by name. Raises InvalidFiles with the problems of all."""
+    forest = read_forest(root)
+    if errors(forest.problems):
+        raise InvalidFiles(forest.problems)
+    return forest.trees
+
+
+def errors(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Those that make a tree invalid, without the warnings."""
+    return tuple(problem for problem in problems if problem.severity == "error")
+
+
+def read_forest(root: Path | str) -> Forest:
+    """Every tree below `root`, with what is wrong. Raises UsageError when there is no such folder or no tree in it."""
+    top = _folder(root)
+    names = sorted(entry.name for entry in os.scandir(top) if entry.name[0] != "." and entry.is_dir())
+    problems: list[Problem] = []
+    trees: dict[str, Tree] = {}
+    if not names:
+        raise UsageError(f"{top} holds no environment.", "Name the folder of your trees with --runbooks DIR.")
+    if loose := writable_by_others(os.stat(top)):
+        problems.append(Problem(top, 0, 0, f"{loose} may write this folder.", "chmod go-w it."))
+    with _without_collector():
+        for name in names:
+            folder = os.path.join(top, name)
+            if os.path.islink(folder):
+                message = f"a symbolic link, to {os.readlink(folder)!r}."
+                problems.append(Problem(folder, 0, 0, message, "An environment is a folder of its own."))
+                continue
+            tree, found = _load(folder)
+            problems += found
+            if tree is not None:
+                trees[name] = tree
+    problems += _orders(trees)
+    return Forest(top, trees, tuple(sorted(problems)))
+
+
+def read_book(source: bytes, path: str, sha256: str, file: str) -> tuple[Book | None, tuple[Problem, ...]]:
+    """One book from its bytes; `path` is relative to its tree, `file` is the name in problems."""
+    document = parse(source, file)
+    runbook, problems = shape(document, Runbook, file)
+    if runbook is None:
+        return None, problems
+    folder = path.removeprefix("books/").rpartition("/")[0]
+    return Book(runbook, path, sha256, folder, Positions(source)), problems
+
+
+def summaries(forest: Forest) -> tuple[Summary, ...]:
+    """What the lobby shows, in the order of promotion, then by name. Never a credential, an address or a key."""
+    orders = {name: _order(name, forest.trees) for name in forest.trees}
+    sources = {tree.environment.promotes_from for tree in forest.trees.values()}
+    found = [
+        Summary(
+            name=name,
+            root=tree.root,
+            purpose=tree.environment.purpose,
+            rules=tree.environment.rules,
+            data=tree.environment.data,
+            promotes_from=tree.environment.promotes_from,
+            order=orders[name],
+            last=name not in sources,
+            books=len(tree.books),
+            writing_books=sum(
+                any(step.mode == "write" for step in (*book.runbook.before, *book.runbook.steps))
+                for book in tree.books.values()
+            ),
+            targets=tuple(tree.environment.targets),
+            problems=len(errors(forest.problems_of(name))),
+        )
+        for name, tree in forest.trees.items()
+    ]
+    return tuple(sorted(found, key=lambda summary: (summary.order, summary.name)))
+
+
+def _load(root: str) -> tuple[Tree | None, list[Problem]]:
+    files, problems = read_files(root)
+    environment, manifest = _document(root, MANIFEST, Environment, files, problems)
+    people = People(schema="envtui/people@1", people={})
+    if PEOPLE in files:
+        people = _document(root, PEOPLE, People, files, problems)[0] or people
+    for text in ("access/allowed_signers", "access/revoked_keys"):
+        if text in files and not _is_text(files[text].content):
+            problems.append(Problem(f"{root}/{text}", 0, 0, "not UTF-8 text."))
+            del files[text]
+    books = _books(root, files, problems)
+    if environment is None or manifest is None:
+        return None, problems
+    if environment.name != os.path.basename(root):
+        line, column = manifest.place(("name",))
+        message = f"the name {environment.name!r} is not that of its folder, {os.path.basename(root)!r}."
+        problems.append(Problem(f"{root}/{MANIFEST}", line, column, message, "Rename one of them."))
+    access = {path: content.sha256 for path, content in files.items() if path.startswith("access/")}
+    tree = Tree(
+        root=root,
+        environment=environment,
+        people=people,
+        books=books,
+        files=files,
+        manifest_sha256=files[MANIFEST].sha256,
+        policy_sha256=digest({"access": msgspec.to_builtins(environment.access), "files": access}),
+        roster_sha256=digest({path: access[path] for path in ROSTER if path in access}),
+        positions=Positions(files[MANIFEST].content),
+    )
+    return tree, problems
+
+
+def _document(
+    root: str, path: str, kind: type[T], files: dict[str, Content], problems: list[Problem]
+) -> tuple[T | None, Document | None]:
+    if path not in files:
+        problems.append(Problem(f"{root}/{path}", 0, 0, "this file is missing."))
+        return None, None
+    document = parse(files[path].content, f"{root}/{path}")
+    value, found = shape(document, kind, f"{root}/{path}")
+    problems += found
+    return value, document
+
+
+def _books(root: str, files: dict[str, Content], problems: list[Problem]) -> dict[str, Book]:
+    books: dict[str, Book] = {}
+    for path, content in files.items():
+        if not path.startswith("books/"):
+            continue
+        file = f"{root}/{path}"
+        if not path.endswith(".yaml"):
+            severity = "error" if path.endswith(".yml") else "warning"
+            problems.append(Problem(file, 0, 0, "not a book.", "Books are named *.yaml.", severity))
+            continue
+        book, found = read_book(content.content, path, content.sha256, file)
+        problems += found
+        if book is None:
+            continue
+        first = books.setdefault(book.runbook.id, book)
+        if first is not book:
+            line, column = book.positions[("id",)]
+            message = f"the id {book.runbook.id!r} is that of {first.path} already."
+            problems.append(Problem(file, line, column, message, "An id names one book of an environment."))
+    return books
+
+
+def _orders(trees: dict[str, Tree]) -> Iterator[Problem]:
+    """`promotes_from` names a tree, and nobody promotes from itself in the end."""
+    for tree in trees.values():
+        source = tree.environment.promotes_from
+        if source is None:
+            continue
+        line, column = tree.positions[("promotes_from",)]
+        if source not in trees:
+            known = ", ".join(sorted(set(trees) - {tree.name}))
+            message, remedy = f"promotes_from: no environment {source!r} here.", f"Known: {known}."
+        elif _order(tree.name, trees) < 0:
+            message, remedy = "promotes_from leads back to this environment.", "One of the circle is the first."
+        else:
+            continue
+        yield Problem(tree.file(MANIFEST), line, column, message, remedy)
+
+
+def _order(name: str, trees: dict[str, Tree]) -> int:
+    """How many environments come before; -1 in a circle."""
+    seen = [name]
+    while (source := trees[seen[-1]].environment.promotes_from) in trees:
+        assert source is not None
+        if source in seen:
+            return -1
+        seen.append(source)
+    return len(seen) - 1
+
+
+def _folder(path: Path | str) -> str:
+    found = os.path.realpath(path)
+    if not os.path.isdir(found):
+        raise UsageError(f"{path} is no folder.", "Name the folder of your trees with --runbooks DIR.")
+    return found
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Thousands of small frozen objects and no rubbish: collecting meanwhile triples the time (measured)."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
