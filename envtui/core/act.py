@@ -84,6 +84,7 @@ class SqlCall(msgspec.Struct, frozen=True, kw_only=True, tag="sql", tag_field="c
     transaction: Literal["single", "none"] = "single"
     statement_timeout: float = 0.0  # seconds; 0: the act's own timeout
     lock_timeout: float = 0.0
+    affected_max: int | None = None  # more rows than this: rolled back before COMMIT
 
 
 class HttpCall(msgspec.Struct, frozen=True, kw_only=True, tag="http", tag_field="call"):
