@@ -1,0 +1,175 @@
+"""From an argv to one command line that every login shell reads alike, and from its answer back to what the command said.
+
+sshd hands the line to the account's login shell, and shells differ: fish carries out text that is quoted for sh, tcsh
+breaks on `!`. So the login shell sees only a constant and a payload of `_` and digits; /bin/sh behind it turns the payload
+into the program. A backslash may not be written, so `tr` makes it: it is the character after `[` in the range `Z-^`.
+
+Start files print, too. The program frames each stream with a nonce: `NONCEb` before, `NONCEe` and three digits after. What
+comes before the first is dropped, and a host that does not send it never ran the program.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from envtui.core.errors import UsageError
+
+DECODE = 'eval "$(printf %b "$(echo $1|LC_ALL=C tr XY_ Z-^)")"'
+"""For /bin/sh, with the payload as `$1`; without quote, backslash, bang or newline, so that any shell may single-quote it."""
+
+DECODE_STDIN = 'read envtui_p;eval "$(printf %b "$(echo $envtui_p|LC_ALL=C tr XY_ Z-^)")"'
+"""The same with the payload as the first line of stdin; `read` takes not a byte more, the rest belongs to the command."""
+
+LINE_LIMIT = 24 * 1024
+"""Bytes of payload on the command line; a longer one goes by stdin."""
+
+NOISE_KEPT = 2048
+"""Bytes of what start files printed that are kept, for the message when nothing else comes."""
+
+NO_DIRECTORY = "cwd"
+"""The status of a program whose directory does not exist: nothing ran."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]*\$?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What to run, in bytes: `argv`, or the script `sh` with `argv` as $1… ; as another account when `account` is not ''."""
+
+    argv: tuple[bytes, ...] = ()
+    sh: bytes | None = None
+    env: tuple[tuple[str, bytes], ...] = ()
+    cwd: bytes = b""
+    account: str = ""
+    hidden: bool = False  # nothing of it on the command line, which every account of the host can see
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """`line` is for the login shell, `preamble` goes to stdin before the command's own input."""
+
+    line: str
+    preamble: bytes
+    nonce: str
+
+
+def launch(command: Command, nonce: str) -> Launch:
+    """How to start `command`. `nonce`: letters and digits that nobody can guess. Raises UsageError for what sh cannot carry."""
+    payload = "".join(f"_0{byte:03o}" for byte in _program(command, nonce))
+    if command.hidden or len(payload) > LINE_LIMIT:
+        return Launch(f"exec /bin/sh -c '{DECODE_STDIN}'", payload.encode() + b"\n", nonce)
+    return Launch(f"exec /bin/sh -c '{DECODE}' sh {payload}", b"", nonce)
+
+
+class Frame:
+    """One framed stream as it arrives: what lies between the marks goes to `sink` at once, the rest nowhere.
+
+    Linear, and only what could be the beginning of a mark is held back.
+    """
+
+    def __init__(self, nonce: str, sink: Callable[[bytes], None]) -> None:
+        self._begin = f"{nonce}b".encode()
+        self._end = f"{nonce}e".encode()
+        self._sink = sink
+        self._held = b""
+        self.begun = False
+        self.status = ""  # three characters once the end was seen
+        self.noise = b""
+
+    def feed(self, data: bytes) -> None:
+        if self.status:
+            return
+        data = self._held + data if self._held else data
+        self._held = b""
+        if not self.begun:
+            at = data.find(self._begin)
+            if at < 0:
+                self._hold(data, self._begin, self._ignore)
+                return
+            self._ignore(data[:at])
+            self.begun = True
+            data = data[at + len(self._begin) :]
+        at = data.find(self._end)
+        if at < 0:
+            self._hold(data, self._end, self._sink)
+            return
+        if at:
+            self._sink(data[:at])
+        status = data[at + len(self._end) :][:3]
+        if len(status) == 3:
+            self.status = status.decode("ascii", "replace")
+        else:
+            self._held = data[at:]
+
+    def finish(self) -> None:
+        """The stream ended: what was held back is no mark."""
+        if self._held and not self.status:
+            (self._sink if self.begun else self._ignore)(self._held)
+        self._held = b""
+
+    def _hold(self, data: bytes, mark: bytes, rest: Callable[[bytes], None]) -> None:
+        at = next(
+            (i for i in range(max(0, len(data) - len(mark) + 1), len(data)) if mark.startswith(data[i:])), len(data)
+        )
+        self._held = data[at:]
+        if at:
+            rest(data[:at])
+
+    def _ignore(self, data: bytes) -> None:
+        self.noise += data[: NOISE_KEPT - len(self.noise)]
+
+
+def _program(command: Command, nonce: str) -> bytes:
+    lines = [f"envtui_n={nonce};printf ${{envtui_n}}b;printf ${{envtui_n}}b>&2".encode()]
+    if command.cwd:
+        folder = command.cwd if command.cwd.startswith(b"/") else b"./" + command.cwd
+        lines.append(b"CDPATH= cd %s||{ %s; exit 1; }" % (_quoted(folder), _ending(NO_DIRECTORY)))
+    # In a subshell, so that neither env nor exec reach the shell that writes the end mark.
+    lines.append(b"(%sexec %s)" % (_exports(command), b" ".join(map(_quoted, _words(command)))))
+    lines.append(b"envtui_r=$?;%s;exit $envtui_r" % _ending("$envtui_r"))
+    return b"\n".join(lines)
+
+
+def _ending(status: str) -> bytes:
+    layout = "%s" if status == NO_DIRECTORY else "%03d"
+    mark = f"printf ${{envtui_n}}e{layout} {status}"
+    return f"{mark};{mark}>&2".encode()
+
+
+def _words(command: Command) -> tuple[bytes, ...]:
+    words = command.argv if command.sh is None else (b"/bin/sh", b"-c", command.sh, b"sh", *command.argv)
+    if not words or not words[0]:
+        raise UsageError("There is no program to run.", "Give argv at least one word.")
+    if words[0].startswith(b"-"):
+        raise UsageError("A program's name does not begin with '-'.", "Check the first word of argv.")
+    if not command.account:
+        return words
+    if not _ACCOUNT.fullmatch(command.account):
+        raise UsageError(f"{command.account!r} is no account's name.", "Check `as:`.")
+    if command.env:  # sudo clears the environment
+        if b"=" in words[0]:
+            raise UsageError("With env and as, a program's name has no '='.", "Check the first word of argv.")
+        words = (b"/usr/bin/env", *(f"{_checked(name)}=".encode() + value for name, value in command.env), *words)
+    other = () if command.account == "root" else (b"-u", command.account.encode())
+    return (b"sudo", b"-n", *other, b"--", *words)
+
+
+def _exports(command: Command) -> bytes:
+    if command.account:
+        return b""
+    return b"".join(b"export %s=%s;" % (_checked(name).encode(), _quoted(value)) for name, value in command.env)
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name of an environment variable.", "Letters, digits and _, no digit first.")
+    return name
+
+
+def _quoted(word: bytes) -> bytes:
+    if b"\0" in word:
+        raise UsageError("A zero byte cannot be part of a command.", "Give such data by stdin.")
+    return b"'" + word.replace(b"'", b"'\\''") + b"'"

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from envtui.core.errors import UsageError
+from envtui.outside.ssh import bootstrap
+from envtui.outside.ssh.bootstrap import Command, Frame, launch
+
+NONCE = "abcabd0123456789"
+
+
+def frame(chunks: list[bytes], nonce: str = NONCE) -> tuple[bytes, Frame]:
+    got: list[bytes] = []
+    f = Frame(nonce, got.append)
+    for chunk in chunks:
+        f.feed(chunk)
+    f.finish()
+    return b"".join(got), f
+
+
+def run(command: Command, stdin: bytes = b"") -> tuple[bytes, bytes, str]:
+    start = launch(command, NONCE)
+    done = subprocess.run(["sh", "-c", start.line], input=start.preamble + stdin, capture_output=True, check=False)
+    out, out_frame = frame([done.stdout])
+    err, err_frame = frame([done.stderr])
+    assert out_frame.status == err_frame.status
+    return out, err, out_frame.status
+
+
+@pytest.mark.parametrize("constant", [bootstrap.DECODE, bootstrap.DECODE_STDIN])
+def test_the_constant_has_nothing_that_a_shell_reads_differently_in_single_quotes(constant: str) -> None:
+    assert not set("'\\!\n") & set(constant)
+
+
+def test_the_login_shell_sees_a_constant_and_underscores_and_digits() -> None:
+    line = launch(Command(argv=(b"echo", b"it's; !rm", b"\xff")), NONCE).line
+    assert re.fullmatch(rf"exec /bin/sh -c '{re.escape(bootstrap.DECODE)}' sh [_0-9]+", line)
+
+
+def test_a_long_or_hidden_command_goes_by_stdin() -> None:
+    for command in (Command(argv=(b"true", b"x" * 5000)), Command(argv=(b"true",), hidden=True)):
+        start = launch(command, NONCE)
+        assert start.line == f"exec /bin/sh -c '{bootstrap.DECODE_STDIN}'"
+        assert re.fullmatch(rb"[_0-9]+\n", start.preamble)
+
+
+def test_stdin_after_a_command_by_stdin_is_the_commands_own() -> None:
+    data = bytes(range(256)) * 100
+    assert run(Command(argv=(b"cat",), hidden=True), data) == (data, b"", "000")
+    assert run(Command(argv=(b"sh", b"-c", b"cat", b"x" * 20000)), data) == (data, b"", "000")
+
+
+@pytest.mark.parametrize(
+    ("command", "out", "status"),
+    [
+        (
+            Command(argv=(b"printf", b"%s|", b"a b", b"", b"it's", b"$HOME", b"\\", b"-n")),
+            b"a b||it's|$HOME|\\|-n|",
+            "000",
+        ),
+        (Command(sh=b"echo $0 $#; printf '<%s>' \"$@\"; exit 7", argv=(b"a  b", b"*")), b"sh 2\n<a  b><*>", "007"),
+        (Command(argv=(b"pwd",), cwd=b"/"), b"/\n", "000"),
+        (Command(argv=(b"printenv", b"K"), env=(("K", b"v '\n"),)), b"v '\n\n", "000"),
+        (
+            Command(argv=(b"printenv", b"PATH"), env=(("PATH", b"/usr/bin:/bin:/x"), ("IFS", b"e0"))),
+            b"/usr/bin:/bin:/x\n",
+            "000",
+        ),
+        (Command(argv=(b"/nonexistent",)), b"", "127"),
+        (Command(sh=b"kill -9 $$"), b"", "137"),
+        (Command(argv=(b"cd", b"/")), b"", "127"),  # a shell's builtin is no program
+    ],
+)
+def test_what_runs_is_what_was_said(command: Command, out: bytes, status: str) -> None:
+    got, _, code = run(command)
+    assert (got, code) == (out, status)
+
+
+def test_a_missing_directory_runs_nothing() -> None:
+    out, _, status = run(Command(argv=(b"echo", b"ran"), cwd=b"/nonexistent dir"))
+    assert (out, status) == (b"", bootstrap.NO_DIRECTORY)
+
+
+def test_both_streams_are_framed() -> None:
+    assert run(Command(sh=b"echo out; echo err >&2")) == (b"out\n", b"err\n", "000")
+
+
+@pytest.mark.parametrize(
+    ("account", "sudo"), [("root", b"'sudo' '-n' '--' "), ("app", b"'sudo' '-n' '-u' 'app' '--' ")]
+)
+def test_another_account_is_by_sudo_without_a_password(account: str, sudo: bytes) -> None:
+    assert b"(exec %s'id')" % sudo in bootstrap._program(Command(argv=(b"id",), account=account), NONCE)
+    with_env = bootstrap._program(Command(argv=(b"id",), env=(("A", b"1"),), account=account), NONCE)
+    assert b"(exec %s'/usr/bin/env' 'A=1' 'id')" % sudo in with_env
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        Command(),
+        Command(argv=(b"",)),
+        Command(argv=(b"-v",)),
+        Command(argv=(b"a\0b",)),
+        Command(argv=(b"id",), account="a b"),
+        Command(argv=(b"id",), account="-x"),
+        Command(argv=(b"id",), env=(("A B", b""),)),
+        Command(argv=(b"a=b",), env=(("A", b""),), account="root"),
+    ],
+)
+def test_what_sh_cannot_carry_is_refused(command: Command) -> None:
+    with pytest.raises(UsageError):
+        launch(command, NONCE)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_a_frame_is_found_in_whatever_pieces_it_comes(size: int) -> None:
+    whole = b"noise abcab\n" + NONCE.encode() + b"b" + b"out abcabcabd abcabd0123456789" + NONCE.encode() + b"e042after"
+    out, f = frame([whole[i : i + size] for i in range(0, len(whole), size)])
+    assert (out, f.status, f.begun, f.noise) == (b"out abcabcabd abcabd0123456789", "042", True, b"noise abcab\n")
+
+
+def test_without_a_frame_the_noise_is_kept_in_part() -> None:
+    out, f = frame([b"'exec' is not recognized\r\n", b"x" * 5000])
+    assert (out, f.begun, len(f.noise)) == (b"", False, bootstrap.NOISE_KEPT)
+    assert f.noise.startswith(b"'exec' is not")
+
+
+def test_an_end_without_a_mark_gives_what_was_held_back() -> None:
+    out, f = frame([NONCE.encode() + b"b" + b"half " + NONCE.encode()[:5]])
+    assert (out, f.status) == (b"half abcab", "")
+
+
+def test_output_is_not_held_back_while_it_cannot_be_a_mark() -> None:
+    got: list[bytes] = []
+    f = Frame(NONCE, got.append)
+    f.feed(NONCE.encode() + b"bfirst line\n")
+    assert got == [b"first line\n"]
