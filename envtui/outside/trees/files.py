@@ -6,14 +6,24 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from envtui.core.errors import Problem
-from envtui.core.tree import Content
 
 MAX_CONTENT = 16 * 1024 * 1024
 """Bytes at most of a file that a step may send. Larger things are artifacts."""
 
 _HASHED_ONLY = ("artifacts/", "evidence/")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One file, read once. `content` is empty for artifacts and evidence, which are hashed and not kept."""
+
+    sha256: str
+    size: int
+    content: bytes
+    inode: tuple[int, int]
 
 
 def read_files(root: str) -> tuple[dict[str, Content], list[Problem]]:

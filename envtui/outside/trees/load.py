@@ -20,16 +20,18 @@ from envtui.core.canonical import digest
 from envtui.core.environment import Environment, People
 from envtui.core.errors import InvalidFiles, Problem, UsageError
 from envtui.core.runbook import Runbook
-from envtui.core.tree import Book, Content, Summary, Tree
-from envtui.outside.trees.files import read_files, writable_by_others
+from envtui.core.tree import Book, Entry, Tree
+from envtui.outside.trees.files import Content, read_files, writable_by_others
 from envtui.outside.trees.schema import shape
 from envtui.outside.trees.yaml import Document, Positions, parse
 
 T = TypeVar("T")
 
 MANIFEST = "environment.yaml"
+KNOWN_HOSTS = "known_hosts"
 PEOPLE = "access/people.yaml"
-ROSTER = ("access/allowed_signers", "access/revoked_keys", PEOPLE)
+SIGNERS = "access/allowed_signers"
+REVOKED = "access/revoked_keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,34 +106,7 @@ def read_book(source: bytes, path: str, sha256: str, file: str) -> tuple[Book | 
     if runbook is None:
         return None, problems
     folder = path.removeprefix("books/").rpartition("/")[0]
-    return Book(runbook, path, sha256, folder, Positions(source)), problems
-
-
-def summaries(forest: Forest) -> tuple[Summary, ...]:
-    """What the lobby shows, in the order of promotion, then by name. Never a credential, an address or a key."""
-    orders = {name: _order(name, forest.trees) for name in forest.trees}
-    sources = {tree.environment.promotes_from for tree in forest.trees.values()}
-    found = [
-        Summary(
-            name=name,
-            root=tree.root,
-            purpose=tree.environment.purpose,
-            rules=tree.environment.rules,
-            data=tree.environment.data,
-            promotes_from=tree.environment.promotes_from,
-            order=orders[name],
-            last=name not in sources,
-            books=len(tree.books),
-            writing_books=sum(
-                any(step.mode == "write" for step in (*book.runbook.before, *book.runbook.steps))
-                for book in tree.books.values()
-            ),
-            targets=tuple(tree.environment.targets),
-            problems=len(errors(forest.problems_of(name))),
-        )
-        for name, tree in forest.trees.items()
-    ]
-    return tuple(sorted(found, key=lambda summary: (summary.order, summary.name)))
+    return Book(runbook, path, folder, sha256, Positions(source)), problems
 
 
 def _load(root: str) -> tuple[Tree | None, list[Problem]]:
@@ -140,10 +115,9 @@ def _load(root: str) -> tuple[Tree | None, list[Problem]]:
     people = People(schema="envtui/people@1", people={})
     if PEOPLE in files:
         people = _document(root, PEOPLE, People, files, problems)[0] or people
-    for text in ("access/allowed_signers", "access/revoked_keys"):
+    for text in (SIGNERS, REVOKED, KNOWN_HOSTS):
         if text in files and not _is_text(files[text].content):
             problems.append(Problem(f"{root}/{text}", 0, 0, "not UTF-8 text."))
-            del files[text]
     books = _books(root, files, problems)
     if environment is None or manifest is None:
         return None, problems
@@ -152,15 +126,22 @@ def _load(root: str) -> tuple[Tree | None, list[Problem]]:
         message = f"the name {environment.name!r} is not that of its folder, {os.path.basename(root)!r}."
         problems.append(Problem(f"{root}/{MANIFEST}", line, column, message, "Rename one of them."))
     access = {path: content.sha256 for path, content in files.items() if path.startswith("access/")}
+    trusted = {path: content for path, content in files.items() if path in (MANIFEST, KNOWN_HOSTS) or path in access}
     tree = Tree(
         root=root,
         environment=environment,
-        people=people,
         books=books,
-        files=files,
+        files={path: content.content for path, content in files.items() if path.startswith(("sql/", "files/"))},
+        known_hosts=files[KNOWN_HOSTS].content if KNOWN_HOSTS in files else b"",
+        allowed_signers=_text(files, SIGNERS),
+        revoked_keys=_text(files, REVOKED),
+        people=people,
         manifest_sha256=files[MANIFEST].sha256,
         policy_sha256=digest({"access": msgspec.to_builtins(environment.access), "files": access}),
-        roster_sha256=digest({path: access[path] for path in ROSTER if path in access}),
+        roster_sha256=digest({path: access[path] for path in (SIGNERS, REVOKED, PEOPLE) if path in access}),
+        trust_sha256=digest({path: content.sha256 for path, content in trusted.items()}),
+        trusted_texts={path: content.content.decode("utf-8", "backslashreplace") for path, content in trusted.items()},
+        entries={path: Entry(content.sha256, content.size, content.inode) for path, content in files.items()},
         positions=Positions(files[MANIFEST].content),
     )
     return tree, problems
@@ -233,6 +214,10 @@ def _folder(path: Path | str) -> str:
     if not os.path.isdir(found):
         raise UsageError(f"{path} is no folder.", "Name the folder of your trees with --runbooks DIR.")
     return found
+
+
+def _text(files: dict[str, Content], path: str) -> str:
+    return files[path].content.decode("utf-8", "replace") if path in files else ""
 
 
 def _is_text(content: bytes) -> bool:

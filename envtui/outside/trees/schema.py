@@ -17,7 +17,8 @@ from msgspec import inspect
 from envtui.core.environment import Environment
 from envtui.core.errors import Problem
 from envtui.core.runbook import Runbook
-from envtui.outside.trees.yaml import Document, Path
+from envtui.core.tree import Path
+from envtui.outside.trees.yaml import Document
 
 T = TypeVar("T")
 

@@ -31,14 +31,12 @@ except ImportError:  # PyYAML without libyaml
     CParser = None  # type: ignore[assignment,misc]  # looked at in one place, `parse`
 
 from envtui.core.errors import Problem, Unsound
+from envtui.core.tree import Path, Place
 from envtui.outside.trees.syntax import syntax_problem
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 24
 """Objects and lists in one another. Books need 8; the C parser overflows its stack at some 100,000."""
-
-Path = tuple[str | int, ...]
-Place = tuple[int, int]
 
 _CONTROLS = bytes(set(range(32)) - {9, 10, 13} | {127})
 # What a reader of the file cannot see, or sees in another order than the parser (CVE-2021-42574).
