@@ -1,0 +1,196 @@
+"""Write access of a session's runs: the use cases of `access`, bound to this session's tree, ledger and clock.
+
+Grants live here and nowhere else; when the process ends they are gone. A keeper looks at each one every minute and at its
+end, and gives it back to read by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from envtui.core.access import Grant, Permit, Request, Terms
+from envtui.core.act import Act, Plan
+from envtui.core.errors import NeedsWrite, Refused
+from envtui.core.events import Entry, Event, GrantEnded, SignedOff, SignOffRefused
+from envtui.core.ports import Tracker
+
+from . import access
+from .runner import RunTask
+from .ways import Ways
+
+RECHECK_SECONDS = 60
+"""How often a grant's grounds are looked at (design: closing the incident ends it within 60 s)."""
+
+
+def quiet(_: str) -> None:
+    """For signers that need nobody's hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Through:
+    """The journal as `access` uses it, through the run, so that the run's fold sees what it writes."""
+
+    task: RunTask
+    ways: Ways
+
+    async def append(self, event: Event) -> Entry:
+        return (await self.task.append(event))[-1]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.ways.journal, name)
+
+
+class WriteAccess:
+    """Asks, receives, activates, spends and ends, for the runs of one session."""
+
+    def __init__(self, terms: Terms, ways: Ways, replan: Callable[[Request], Plan]) -> None:
+        self.terms = terms
+        self._ways = ways
+        self._replan = replan
+        self._grants: dict[str, Grant] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+
+    def grant(self, run: str) -> Grant | None:
+        return self._grants.get(run)
+
+    async def ask(
+        self,
+        plan: Plan,
+        incident: str,
+        reason: str,
+        ttl_ms: int,
+        *,
+        task: RunTask | None = None,
+        waiting: Callable[[str], None] = quiet,
+        full: bool = False,
+    ) -> tuple[Request, str]:
+        """A signed request for exactly this plan, and the block that carries it."""
+        return await access.ask(
+            plan,
+            incident,
+            reason,
+            ttl_ms,
+            terms=self.terms,
+            signer=self._ways.signer(""),
+            tracker=self._tracker,
+            journal=self._journal(task),
+            clock=self._ways.clock,
+            waiting=waiting,
+            full=full,
+        )
+
+    async def review(self, block: str) -> access.Review:
+        """What an approver needs to see of a request, computed from this checkout."""
+        return await access.review(
+            block,
+            terms=self.terms,
+            replan=self._replan,
+            verifier=self._ways.verifier,
+            tracker=self._tracker,
+            clock=self._ways.clock,
+        )
+
+    async def sign(
+        self, review: access.Review, verdict: str, key: str = "", reason: str = "", waiting: Callable[[str], None] = quiet
+    ) -> str:
+        """The approver's answer as a block. `key`: the approver's key reference; '' is the user's own."""
+        assert verdict in ("approve", "deny")
+        return await access.sign(
+            review,
+            "approve" if verdict == "approve" else "deny",
+            terms=self.terms,
+            signer=self._ways.signer(key),
+            clock=self._ways.clock,
+            waiting=waiting,
+            reason=reason,
+        )
+
+    async def receive(self, task: RunTask, block: str) -> SignedOff | SignOffRefused:
+        """Check a sign-off and write down that it came, or why it does not count."""
+        return await access.receive(
+            block,
+            task.run,
+            terms=self.terms,
+            verifier=self._ways.verifier,
+            journal=self._journal(task),
+            clock=self._ways.clock,
+        )
+
+    async def standing(self, task: RunTask) -> access.Standing:
+        """How far the request of a run is, and what still lacks."""
+        return await access.status(
+            task.run,
+            terms=self.terms,
+            plan=task.plan,
+            verifier=self._ways.verifier,
+            journal=self._ways.journal,
+            clock=self._ways.clock,
+        )
+
+    async def activate(self, task: RunTask) -> Grant:
+        """Write access begins. Raises Refused with everything that still lacks."""
+        grant = await access.activate(
+            task.run,
+            terms=self.terms,
+            plan=task.plan,
+            verifier=self._ways.verifier,
+            tracker=self._tracker,
+            journal=self._journal(task),
+            clock=self._ways.clock,
+        )
+        self._grants[task.run.id] = grant
+        self._keepers[task.run.id] = asyncio.create_task(self._keep(task, grant))
+        return grant
+
+    async def spend(self, task: RunTask, act: Act) -> Permit:
+        """A permit for one act, consumed in the ledger before it is returned."""
+        grant = self._grants.get(task.run.id)
+        if grant is None:
+            raise NeedsWrite(f"Act {act.id} writes and this run has no write access.", "Ask for it.")
+        return await access.spend(
+            grant, act, 1, terms=self.terms, tracker=self._tracker, journal=self._journal(task), clock=self._ways.clock
+        )
+
+    async def end(self, task: RunTask, reason: str, why: str = "") -> None:
+        """Back to read. Does nothing when there is no grant."""
+        grant = self._grants.pop(task.run.id, None)
+        keeper = self._keepers.pop(task.run.id, None)
+        if keeper is not None and keeper is not asyncio.current_task():
+            keeper.cancel()
+        if grant is not None:
+            await self._journal(task).append(
+                GrantEnded(run=task.run.id, grant=grant.id, reason=_reason(reason), why=why)  # type: ignore[arg-type]
+            )
+
+    async def close(self, tasks: Mapping[str, RunTask]) -> None:
+        """End every grant: the process is leaving."""
+        for run in tuple(self._grants):
+            if run in tasks:
+                await self.end(tasks[run], "GIVEN_BACK", "the session was closed")
+
+    async def _keep(self, task: RunTask, grant: Grant) -> None:
+        while True:
+            left = (grant.until_ms - self._ways.clock.wall_ms()) / 1000
+            await self._ways.clock.sleep(max(0.05, min(RECHECK_SECONDS, left)))
+            over = await access.recheck(grant, terms=self.terms, tracker=self._tracker, clock=self._ways.clock)
+            if over is not None:
+                await self.end(task, *over)
+                return
+
+    def _journal(self, task: RunTask | None) -> object:
+        return self._ways.journal if task is None else _Through(task, self._ways)
+
+    @property
+    def _tracker(self) -> Tracker:
+        if self._ways.tracker is None:
+            raise Refused(
+                "This environment's tracker is not one that this version can ask.",
+                "Name a file register in access.incident of environment.yaml.",
+            )
+        return self._ways.tracker
+
+
+def _reason(word: str) -> str:
+    return word
