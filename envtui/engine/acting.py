@@ -41,6 +41,7 @@ class Acting:
         self._append = append
         self._recording = recording
         self._connected = connected
+        self._count = 0
         self._seen: set[tuple[str, str]] = set()
 
     async def read(self, act: Act, judge: Judge, attempt: int = 1) -> Reading | None:
@@ -103,7 +104,8 @@ class Acting:
     async def _do(
         self, act: Act, judge: Judge, attempt: int, permit: str, send: Callable[[Sink], Awaitable[Reading]]
     ) -> Reading | None:
-        name = f"{self._run}/{act.id}.{attempt}" if attempt > 1 else f"{self._run}/{act.id}"
+        self._count += 1
+        name = f"{self._run}/{self._count:04}-{act.id}"  # a jump back does an act again: each has its own transcript
         await self._resolve(act)
         recording = self._ways.spool.record(name, self._ways.resolved())
         self._recording(act.id, recording)
