@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -108,7 +109,7 @@ def test_framing_gives_the_output_whatever_surrounds_it(
     places = [0, *sorted(c for c in cuts if c < len(whole)), len(whole)]
     got: list[bytes] = []
     frame = Frame(NONCE, got.append)
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         frame.feed(whole[start:end])
     frame.finish()
     assert (b"".join(got), frame.status) == (output, f"{status:03d}")
