@@ -1,0 +1,258 @@
+"""Signing and verifying with the keys that engineers have, by `ssh-keygen -Y` (OpenSSH >= 8.2): the Signer and Verifier.
+
+Around it, ours: the roster is read by `allowed_signers` and ssh-keygen is handed a file of exactly one line; the signature
+is taken apart by `sshsig` before and after. Nothing here ever asks for a passphrase: ssh-keygen has no terminal and no
+askpass, so a key that has one must be in the agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from envtui.core.access import Roster, RosterLine, fingerprint
+from envtui.core.errors import Failed, Refused, TimedOut
+from envtui.core.ports import Clock, Signature
+from envtui.outside import sshsig
+
+SIGN_SECONDS: Final = 60.0
+"""How long a person has to touch a key or to answer their agent."""
+
+VERIFY_SECONDS: Final = 10.0
+_PATIENCE: Final = 0.4  # seconds of silence after which the screen says whom we wait for
+_KEPT = ("HOME", "PATH", "SSH_AUTH_SOCK", "SSH_SK_PROVIDER", "SSH_SK_HELPER", "LD_LIBRARY_PATH")
+
+
+class Keygen:
+    """The program, found and probed once. `variables` is the process's environment."""
+
+    def __init__(self, variables: Mapping[str, str] | None = None, program: str = "ssh-keygen") -> None:
+        self.program = program
+        self.variables = {name: value for name, value in (variables or os.environ).items() if name in _KEPT}
+        # force: never a terminal, never a window; false: no answer, so a passphrase is an error instead of a prompt
+        self.variables |= {"SSH_ASKPASS": "/bin/false", "SSH_ASKPASS_REQUIRE": "force", "LC_ALL": "C"}
+        self._probed = False
+
+    async def probe(self) -> None:
+        """Raises Failed when ssh-keygen is missing or older than OpenSSH 8.2, which brought `find-principals`."""
+        if self._probed:
+            return
+        _, _, said = await self.run(["-Y", "find-principals"], b"", VERIFY_SECONDS)
+        if "find-principals" not in said or "Unsupported" in said:
+            raise Failed("This ssh-keygen is too old to sign.", "Install OpenSSH 8.2 or newer.")
+        self._probed = True
+
+    async def run(
+        self, arguments: list[str], stdin: bytes, limit: float, patience: Callable[[], None] | None = None
+    ) -> tuple[int, bytes, str]:
+        """(exit, stdout, stderr) of one call, in a session of its own: it cannot reach our terminal.
+
+        `patience` is called once when nothing came back for a moment. Raises Failed, TimedOut.
+        """
+        try:
+            process = await asyncio.create_subprocess_exec(
+                self.program,
+                *arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=self.variables,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Failed(
+                f"{self.program} cannot be started: {error.strerror}.", "Install OpenSSH's client (8.2 or newer)."
+            ) from error
+        timer = asyncio.get_running_loop().call_later(_PATIENCE, patience) if patience else None
+        try:
+            out, err = await asyncio.wait_for(process.communicate(stdin), limit)
+        except TimeoutError as error:
+            raise TimedOut(f"ssh-keygen did not answer within {limit:g} s.", "Try again.") from error
+        finally:
+            if timer:
+                timer.cancel()
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # its helper for security keys too
+                await process.wait()
+        assert process.returncode is not None
+        return process.returncode, out, err.decode("utf-8", "replace")
+
+
+class KeygenSigner:
+    """One key of the operator's: `file:PATH` or `agent:SHA256:…`. Made by `open_signer`."""
+
+    def __init__(self, keygen: Keygen, key: str, path: Path | None, limit: float = SIGN_SECONDS) -> None:
+        self._keygen, self._key, self._path, self._limit = keygen, key, path, limit
+
+    @property
+    def key(self) -> str:
+        """The public key: 'ssh-ed25519 AAAA…'."""
+        return self._key
+
+    async def sign(self, namespace: str, message: bytes, waiting: Callable[[str], None]) -> str:
+        """An armoured SSHSIG. Raises Refused (agent said no, passphrase, no such key), TimedOut, Failed."""
+        await self._keygen.probe()
+        which = fingerprint(self._key)
+        if sshsig.is_security_key(self._key):
+            waiting(f"Touch the security key {which}.")
+        with tempfile.TemporaryDirectory(prefix="envtui-sign-") as folder:
+            path = self._path or _write(Path(folder) / "key.pub", self._key + "\n")
+            code, out, said = await self._keygen.run(
+                ["-Y", "sign", "-f", str(path), "-n", namespace],
+                message,
+                self._limit,
+                patience=lambda: waiting(f"Waiting for the key {which}: answer its agent, or touch it."),
+            )
+        if code != 0:
+            raise _not_signed(which, said, self._path)
+        armoured = out.decode("ascii", "replace")
+        made = sshsig.parse(armoured)
+        if made.key != self._key or made.namespace != namespace:
+            raise Refused(f"ssh-keygen signed with another key than {which}.", "Make the .pub file fit its key.")
+        return armoured
+
+
+async def open_signer(reference: str, keygen: Keygen, limit: float = SIGN_SECONDS) -> KeygenSigner:
+    """The signer of `file:PATH` (the private key, `~` allowed) or `agent:SHA256:…`. Raises Refused, Failed."""
+    kind, _, rest = reference.partition(":")
+    if kind == "file" and rest:
+        path = Path(os.path.expanduser(rest))
+        return KeygenSigner(keygen, await _key_of_file(path, keygen), path, limit)
+    if kind == "agent" and rest:
+        return KeygenSigner(keygen, await _key_in_agent(rest, keygen), None, limit)
+    raise Refused(
+        "No key to sign with is named.",
+        'Set signing_key = "agent:SHA256:…" or "file:~/.ssh/id_ed25519" in your configuration.',
+    )
+
+
+class KeygenVerifier:
+    """Believes what the roster's people signed, now."""
+
+    def __init__(self, roster: Roster, clock: Clock, keygen: Keygen) -> None:
+        self._roster, self._clock, self._keygen = roster, clock, keygen
+
+    async def verify(self, namespace: str, message: bytes, armoured: str) -> Signature:
+        """Who signed. Raises Refused with the reason: unknown or revoked key, namespace, time, altered."""
+        said = sshsig.parse(armoured)
+        line = self._roster.line(said.key)
+        which = fingerprint(said.key)
+        if which in self._roster.revoked:
+            raise Refused(f"The key {which} is revoked.", "Sign with a key that is not in access/revoked_keys.")
+        if line is None:
+            raise Refused(
+                f"The key {which} is nobody's in access/allowed_signers.", "Sign with a key that is listed there."
+            )
+        if said.namespace != namespace:
+            raise Refused(
+                f"The signature is for {said.namespace!r}, not for {namespace!r}.",
+                "Sign the block that was sent to you.",
+            )
+        _check_line(line, namespace, self._clock.wall_ms())
+        if not await self._holds(line, namespace, message, armoured):
+            raise Refused(
+                f"The signature of {line.principal} does not fit: what was signed was altered.",
+                "Ask for the block to be sent again.",
+            )
+        return Signature(principal=line.principal, key=line.key, touched=said.touched)
+
+    async def _holds(self, line: RosterLine, namespace: str, message: bytes, armoured: str) -> bool:
+        await self._keygen.probe()
+        with tempfile.TemporaryDirectory(prefix="envtui-verify-") as folder:
+            allowed = _write(Path(folder) / "allowed", f'{line.principal} namespaces="{namespace}" {line.key}\n')
+            signature = _write(Path(folder) / "signature", armoured)
+            code, _, _ = await self._keygen.run(
+                ["-Y", "verify", "-f", str(allowed), "-I", line.principal, "-n", namespace, "-s", str(signature)],
+                message,
+                VERIFY_SECONDS,
+            )
+        return code == 0
+
+
+def _check_line(line: RosterLine, namespace: str, now_ms: int) -> None:
+    if namespace not in line.namespaces:
+        raise Refused(
+            f"{line.principal} may not sign in {namespace!r}.",
+            "Ask somebody whose line in access/allowed_signers names it.",
+        )
+    if line.valid_after_ms and now_ms < line.valid_after_ms:
+        raise Refused(f"The key of {line.principal} is not valid yet.", "See valid-after in access/allowed_signers.")
+    if line.valid_before_ms and now_ms >= line.valid_before_ms:
+        raise Refused(
+            f"The key of {line.principal} is not valid any more.", "See valid-before in access/allowed_signers."
+        )
+
+
+async def _key_of_file(path: Path, keygen: Keygen) -> str:
+    text = _beside(path)
+    if not text:
+        code, out, said = await keygen.run(["-y", "-P", "", "-f", str(path)], b"", VERIFY_SECONDS)
+        if code != 0:
+            raise _not_signed(str(path), said, path)
+        text = out.decode("utf-8", "replace")
+    return _public(text, str(path))
+
+
+def _beside(path: Path) -> str:
+    """The .pub file next to a private key; '' when there is only the private one."""
+    public = path.with_name(path.name + ".pub")
+    try:
+        if public.exists():
+            return public.read_text("utf-8")
+        if path.is_file():
+            return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"The key {path} cannot be read.", "Check its owner and mode.") from error
+    raise Refused(f"There is no key {path}.", "Name another signing_key in your configuration.")
+
+
+async def _key_in_agent(wanted: str, keygen: Keygen) -> str:
+    if not keygen.variables.get("SSH_AUTH_SOCK"):
+        raise Refused("No SSH agent is running here.", "Start one and ssh-add your key, or name a file: key.")
+    adder = Keygen(keygen.variables, str(Path(keygen.program).with_name("ssh-add")))
+    _, out, _ = await adder.run(["-L"], b"", VERIFY_SECONDS)
+    for line in out.decode("utf-8", "replace").splitlines():
+        with contextlib.suppress(ValueError):
+            key = sshsig.public_key(line)
+            if fingerprint(key) == wanted:
+                return key
+    raise Refused(f"The agent has no key {wanted} that may sign.", "ssh-add it, or see `ssh-add -l`.")
+
+
+def _public(text: str, where: str) -> str:
+    try:
+        return sshsig.public_key(text)
+    except ValueError as error:
+        raise Refused(f"The key {where} cannot sign: {error}.", "Name another signing_key.") from error
+
+
+def _not_signed(which: str, said: str, path: Path | None) -> Refused:
+    """ssh-keygen's words, translated; the only place that reads them."""
+    if "passphrase" in said:
+        return Refused(
+            f"The key {which} has a passphrase, which is never asked for on this screen.",
+            f"ssh-add {path or 'it'} first; the agent then signs.",
+        )
+    if "refused" in said:
+        return Refused(f"The agent refused to sign with {which}.", "Unlock the agent, or answer yes when it asks.")
+    if "UNPROTECTED" in said or "too open" in said:
+        return Refused(f"Others may read the key {which}.", f"chmod 600 {path or 'its file'}.")
+    if "No private key" in said or "No such file" in said:
+        return Refused(f"The private key of {which} is not here.", "ssh-add it, or name the file of the private key.")
+    last = said.strip().splitlines()[-1:] or ["it said nothing"]
+    return Refused(f"ssh-keygen did not sign with {which}: {last[0][:300]}.", "Try it by hand: ssh-keygen -Y sign.")
+
+
+def _write(path: Path, text: str) -> Path:
+    """A new file that only this user can read."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    return path
