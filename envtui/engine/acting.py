@@ -6,20 +6,20 @@ The order is the promise: identity first, then the intent is durable, then the c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from envtui.core.access import Permit
 from envtui.core.act import Act, SecretRef, texts
 from envtui.core.environment import Environment
 from envtui.core.errors import EnvtuiError, InDoubt, ProtectionTooLow, Refused, TimedOut, Unsound
-from envtui.core.events import ActEnded, ActIntended, Event, IdentityShown, Word
+from envtui.core.events import ActEnded, ActIntended, Entry, Event, IdentityShown, Word
 from envtui.core.ports import Reading, Shown, Sink, Transcript
 from envtui.rules.protection import enough
 from envtui.rules.shows import shows
 
 from .ways import Ways
 
-Append = Callable[..., Awaitable[None]]
+Append = Callable[..., Awaitable[Sequence[Entry]]]
 Judge = Callable[[Reading], tuple[bool, str]]
 
 

@@ -96,13 +96,15 @@ class RunTask:
     def stopping(self) -> bool:
         return self._stopping.is_set()
 
-    async def append(self, *events: Event) -> None:
-        """Write events down, durably and in order; then everyone who looks sees them."""
-        for entry in await self._ways.journal.append_all(events):
+    async def append(self, *events: Event) -> Sequence[Entry]:
+        """Write events down, durably and in order; then everyone who looks sees them. Returns their entries."""
+        entries = await self._ways.journal.append_all(events)
+        for entry in entries:
             self.run = apply(self.run, entry)
             for observe in tuple(self.observers):
                 observe(entry)
         self._changed()
+        return entries
 
     def recording(self, act_id: str, transcript: Transcript) -> None:
         """An act's output begins: a screen may follow it."""

@@ -14,21 +14,26 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from envtui import __version__
+from envtui.core.access import Request, Terms
 from envtui.core.act import Act, HttpCall, Place, Plan, SqlCall, SshCall
 from envtui.core.environment import Environment, SqlTarget, SshTarget, Target
-from envtui.core.errors import EnvtuiError, UsageError
-from envtui.core.events import Entry, RunStarted, SessionOpened
+from envtui.core.errors import EnvtuiError, Refused, UsageError
+from envtui.core.events import Entry, RunStarted, SessionOpened, SignOffRefused
 from envtui.core.ids import new_id
 from envtui.core.ports import Shown
 from envtui.core.runbook import HttpStep, Runbook, SqlStep, SshStep
 from envtui.core.tree import Book, Tree
+from envtui.rules import paste
+from envtui.rules.decide import Next
+from envtui.rules.grants import parse_request
 from envtui.rules.places import places
 from envtui.rules.plan import make_plan
-from envtui.rules.run import Run, fold_all, written
+from envtui.rules.run import Run, fold, fold_all, written
 from envtui.rules.shows import shows
 
 from .runner import RunTask
 from .ways import Ways
+from .writing import WriteAccess, quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class SessionStatus:
 class EnvironmentSession:
     """An open environment. `order` is its place in the chain of promotion, from 0; `last` is its length - 1."""
 
-    def __init__(self, tree: Tree, order: int, last: int, operator: Operator, ways: Ways) -> None:
+    def __init__(self, tree: Tree, order: int, last: int, operator: Operator, ways: Ways, terms: Terms) -> None:
         self.tree = tree
         self.order = order
         self.last = last
@@ -84,6 +89,7 @@ class EnvironmentSession:
         self._listeners: list[Callable[[], None]] = []
         self._connections: dict[tuple[str, str], Connection] = {}
         self._ledger_problem = ""
+        self.access = WriteAccess(terms, ways, self.replan)
 
     @property
     def environment(self) -> Environment:
@@ -108,6 +114,9 @@ class EnvironmentSession:
 
     async def close(self, deadline: float = 5.0) -> None:
         """Close every connection; at most `deadline` seconds are spent on being polite."""
+        for task in self._tasks.values():
+            task.stop()
+        await self.access.close(self._tasks)
         closing = [reader.close() for reader in self.ways.readers.values()]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), deadline)
@@ -153,12 +162,12 @@ class EnvironmentSession:
 
     # -- running ---------------------------------------------------------------------------------------------------
 
-    def plan(self, book_id: str, params: Mapping[str, str]) -> Plan:
+    def plan(self, book_id: str, params: Mapping[str, str], incident: str = "") -> Plan:
         """All that a run of the book would do. Raises UsageError for parameters and for fields not built yet."""
         book = self.book(book_id)
-        return self._plan(book.runbook, book.sha256, params)
+        return self._plan(book.runbook, book.sha256, params, incident)
 
-    def _plan(self, runbook: Runbook, sha256: str, params: Mapping[str, str]) -> Plan:
+    def _plan(self, runbook: Runbook, sha256: str, params: Mapping[str, str], incident: str = "") -> Plan:
         now = self.ways.clock.wall_ms()
         return make_plan(
             environment=self.environment,
@@ -169,12 +178,46 @@ class EnvironmentSession:
             operator=self.operator.name,
             date=dt.datetime.fromtimestamp(now / 1000, dt.UTC).date().isoformat(),
             params=params,
+            incident=incident,
+        )
+
+    def replan(self, request: Request) -> Plan:
+        """The plan that a request speaks of, from this checkout. Raises UsageError when it cannot be made here."""
+        book = self.book(request.book)
+        return make_plan(
+            environment=self.environment,
+            runbook=book.runbook,
+            book_sha256=book.sha256,
+            files=self.tree.files,
+            run=request.run,
+            operator=request.requester.person,
+            date=request.date,
+            params={
+                name: value.reference or value.text for name, value in request.inputs.items() if value.origin == "given"
+            },
+            incident=request.incident.id,
+        )
+
+    def with_incident(self, plan: Plan, incident: str) -> Plan:
+        """The same plan under an incident, as it is asked for and signed."""
+        book = self.book(plan.book)
+        return make_plan(
+            environment=self.environment,
+            runbook=book.runbook,
+            book_sha256=book.sha256,
+            files=self.tree.files,
+            run=plan.run,
+            operator=plan.operator,
+            date=plan.date,
+            params={name: value.reference or value.text for name, value in plan.inputs if value.origin == "given"},
+            incident=incident,
         )
 
     async def start(self, plan: Plan, unscripted: Runbook | None = None) -> RunTask:
         """Write the run's start down; nothing is sent yet."""
         runbook = unscripted or self.book(plan.book).runbook
-        run = Run(id=plan.run)
+        # A request may have been written down under this id before the run starts.
+        run = fold(await self.ways.journal.read(plan.run), plan.run)
         task = RunTask(run, plan, runbook, self.environment, self.ways, self._tell, self.connected)
         self._tasks[plan.run] = task
         masked = {act.id: self.ways.masked(shows(act)) for step in plan.steps for act in step.acts}
@@ -193,6 +236,57 @@ class EnvironmentSession:
         )
         await task.settle()
         return task
+
+    async def start_granted(self, book_id: str, params: Mapping[str, str], blocks: str) -> RunTask:
+        """A run exactly as it was asked for and signed: `blocks` holds the request and its sign-offs, as pasted.
+
+        Raises UsageError when the blocks are none of this book, Refused when a sign-off does not count.
+        """
+        asked = [signed for signed in paste.blocks(blocks) if signed.kind == "request"]
+        if len(asked) != 1:
+            raise UsageError(
+                f"There are {len(asked)} requests in what was given.", "Give one request and the sign-offs for it."
+            )
+        request = parse_request(asked[0].body.encode())
+        if (request.environment, request.book) != (self.environment.name, book_id):
+            raise UsageError(
+                f"The request is for {request.environment}/{request.book}.", "Name the book that was asked for."
+            )
+        plan = self.replan(request)
+        given = {name: value.reference or value.text for name, value in plan.inputs if value.origin == "given"}
+        if params and dict(params) != given:
+            raise UsageError("The parameters are not those of the request.", "Leave them out: the request has them.")
+        task = await self.start(plan)
+        if not any(known.id == request.id for known in task.run.requests):
+            raise Refused(
+                f"Request {request.id} was not made here.",
+                f"Ask again: envtui request {request.environment} {book_id}.",
+            )
+        for signed in paste.blocks(blocks):
+            if signed.kind == "approve":
+                event = await self.access.receive(task, paste.block(signed))
+                if isinstance(event, SignOffRefused):
+                    raise Refused(event.why, "Ask for another signature.")
+        return task
+
+    async def ask_write(
+        self, task: RunTask, incident: str, reason: str, ttl_ms: int = 0, waiting: Callable[[str], None] = quiet
+    ) -> tuple[Request, str]:
+        """Ask for write access to a run that goes on; the run's plan becomes the one under that incident."""
+        plan = self.with_incident(task.plan, incident)
+        asked = await self.access.ask(plan, incident, reason, ttl_ms, task=task, waiting=waiting)
+        task.plan = plan
+        return asked
+
+    async def write(self, task: RunTask, step_id: str) -> Next:
+        """Do a write step. Activates what was signed if it has not been; ends write access after the last act."""
+        grant = task.run.grant
+        if (grant is None or grant.ended) and (await self.access.standing(task)).state == "APPROVED":
+            await self.access.activate(task)
+        proposed = await task.write(step_id, lambda act: self.access.spend(task, act))
+        if task.run.grant is not None and not task.run.grant.ended and task.run.grant.acts_left == 0:
+            await self.access.end(task, "COMPLETED", "every permitted act was done")
+        return proposed
 
     async def ask(self, target: str, words: Sequence[str]) -> RunTask:
         """An unscripted read: a book of one step, under the same protection and in the same ledger."""

@@ -93,7 +93,12 @@ class WriteAccess:
         )
 
     async def sign(
-        self, review: access.Review, verdict: str, key: str = "", reason: str = "", waiting: Callable[[str], None] = quiet
+        self,
+        review: access.Review,
+        verdict: str,
+        key: str = "",
+        reason: str = "",
+        waiting: Callable[[str], None] = quiet,
     ) -> str:
         """The approver's answer as a block. `key`: the approver's key reference; '' is the user's own."""
         assert verdict in ("approve", "deny")
