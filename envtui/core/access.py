@@ -49,6 +49,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     checked_ms: int = 0
     tracker: str = ""
     url: str = ""
+    by: str = ""  # who recorded it
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):

@@ -123,7 +123,7 @@ async def open_signer(reference: str, keygen: Keygen, limit: float = SIGN_SECOND
     """The signer of `file:PATH` (the private key, `~` allowed) or `agent:SHA256:…`. Raises Refused, Failed."""
     kind, _, rest = reference.partition(":")
     if kind == "file" and rest:
-        path = Path(os.path.expanduser(rest))
+        path = _expanded(rest)
         return KeygenSigner(keygen, await _key_of_file(path, keygen), path, limit)
     if kind == "agent" and rest:
         return KeygenSigner(keygen, await _key_in_agent(rest, keygen), None, limit)
@@ -198,6 +198,10 @@ async def _key_of_file(path: Path, keygen: Keygen) -> str:
             raise _not_signed(str(path), said, path)
         text = out.decode("utf-8", "replace")
     return _public(text, str(path))
+
+
+def _expanded(text: str) -> Path:
+    return Path(text).expanduser()
 
 
 def _beside(path: Path) -> str:
