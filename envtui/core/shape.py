@@ -20,7 +20,7 @@ StepId = Annotated[
 ]
 # 24: the id travels in PostgreSQL's application_name, which ends after 63 bytes.
 Duration = Annotated[
-    str, Meta(pattern=r"^\d+(ms|s|m|h|d)$", description="a number and a unit: 500ms, 30s, 15m, 4h, 7d")
+    str, Meta(pattern=r"^[0-9]+(ms|s|m|h|d)$", description="a number and a unit: 500ms, 30s, 15m, 4h, 7d")
 ]
 Title = Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -31,6 +31,6 @@ def seconds(duration: str) -> float:
     """Seconds in a `Duration`. Raises ValueError when the text is none."""
     digits = duration.rstrip("mshd")
     unit = _UNITS.get(duration[len(digits) :])
-    if unit is None or not digits.isdigit():
+    if unit is None or not (digits.isascii() and digits.isdigit()):
         raise ValueError(f"{duration!r} is no duration: a number and ms, s, m, h or d")
     return int(digits) * unit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class Ways:
     resolved: Callable[[], tuple[Secret, ...]]  # every secret that this session has resolved: they are redacted
     masked: Callable[[str], str]  # text without them
     clock: Clock
-    tracker: Tracker | None
-    signer: Callable[[str], Signer]  # by reference; '' is the user's own key
+    tracker: Tracker
+    signer: Callable[[str], Awaitable[Signer]]  # by reference; '' is the user's own key
     verifier: Verifier
     executor: Executor

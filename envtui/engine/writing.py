@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from envtui.core.access import Grant, Permit, Request, Terms
 from envtui.core.act import Act, Plan
-from envtui.core.errors import NeedsWrite, Refused
+from envtui.core.errors import NeedsWrite
 from envtui.core.events import Entry, Event, GrantEnded, SignedOff, SignOffRefused
-from envtui.core.ports import Tracker
 
 from . import access
 from .runner import RunTask
@@ -73,8 +72,8 @@ class WriteAccess:
             reason,
             ttl_ms,
             terms=self.terms,
-            signer=self._ways.signer(""),
-            tracker=self._tracker,
+            signer=await self._ways.signer(""),
+            tracker=self._ways.tracker,
             journal=self._journal(task),
             clock=self._ways.clock,
             waiting=waiting,
@@ -88,7 +87,7 @@ class WriteAccess:
             terms=self.terms,
             replan=self._replan,
             verifier=self._ways.verifier,
-            tracker=self._tracker,
+            tracker=self._ways.tracker,
             clock=self._ways.clock,
         )
 
@@ -106,7 +105,7 @@ class WriteAccess:
             review,
             "approve" if verdict == "approve" else "deny",
             terms=self.terms,
-            signer=self._ways.signer(key),
+            signer=await self._ways.signer(key),
             clock=self._ways.clock,
             waiting=waiting,
             reason=reason,
@@ -141,7 +140,7 @@ class WriteAccess:
             terms=self.terms,
             plan=task.plan,
             verifier=self._ways.verifier,
-            tracker=self._tracker,
+            tracker=self._ways.tracker,
             journal=self._journal(task),
             clock=self._ways.clock,
         )
@@ -155,7 +154,7 @@ class WriteAccess:
         if grant is None:
             raise NeedsWrite(f"Act {act.id} writes and this run has no write access.", "Ask for it.")
         return await access.spend(
-            grant, act, 1, terms=self.terms, tracker=self._tracker, journal=self._journal(task), clock=self._ways.clock
+            grant, act, 1, terms=self.terms, tracker=self._ways.tracker, journal=self._journal(task), clock=self._ways.clock
         )
 
     async def end(self, task: RunTask, reason: str, why: str = "") -> None:
@@ -179,22 +178,13 @@ class WriteAccess:
         while True:
             left = (grant.until_ms - self._ways.clock.wall_ms()) / 1000
             await self._ways.clock.sleep(max(0.05, min(RECHECK_SECONDS, left)))
-            over = await access.recheck(grant, terms=self.terms, tracker=self._tracker, clock=self._ways.clock)
+            over = await access.recheck(grant, terms=self.terms, tracker=self._ways.tracker, clock=self._ways.clock)
             if over is not None:
                 await self.end(task, *over)
                 return
 
     def _journal(self, task: RunTask | None) -> object:
         return self._ways.journal if task is None else _Through(task, self._ways)
-
-    @property
-    def _tracker(self) -> Tracker:
-        if self._ways.tracker is None:
-            raise Refused(
-                "This environment's tracker is not one that this version can ask.",
-                "Name a file register in access.incident of environment.yaml.",
-            )
-        return self._ways.tracker
 
 
 def _reason(word: str) -> str:
