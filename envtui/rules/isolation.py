@@ -25,7 +25,7 @@ OWN = ("books/", "sql/", "files/", MANIFEST)
 CROSSING = ("artifacts/", "evidence/")
 
 _PROSE = frozenset(
-    {"title", "doc", "example", "use_when", "instructions", "ask", "query", "sh", "owner", "alerts", "tags", "links"}
+    {"title", "doc", "example", "use_when", "instructions", "ask", "owner", "alerts", "tags", "links"}
     | {"options", "point_of_no_return", "estimate", "schema"}
 )
 _NAMESPACES = re.compile(r'(?:^|[\s,])namespaces="([^"]*)"')
@@ -69,11 +69,11 @@ def _shared_facts(trees: tuple[Tree, ...]) -> Iterator[Problem]:
         for line, key in _host_keys(tree):
             seen["host key", key].append((tree, "known_hosts", line))
     for (what, _), uses in seen.items():
-        for tree, file, path in uses:
+        for tree, file, where in uses:
             others = dict.fromkeys(f"{other.name}/{theirs}" for other, theirs, _ in uses if other is not tree)
             if not others:
                 continue
-            line, column = (path, 1) if isinstance(path, int) else place(tree.positions, path)
+            line, column = (where, 1) if isinstance(where, int) else place(tree.positions, where)
             message = f"this {what} is also in {', '.join(others)}."
             yield Problem(tree.file(file), line, column, message, "An environment has its own.")
 
