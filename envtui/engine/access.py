@@ -27,3 +27,549 @@ Pure, in rules.grants: why_not(grant, act, attempt, spent, wall_ms, boot_ms) -> 
 
 All raise Refused with a way out; UsageError for a block that is none.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+from envtui.core import access as values
+from envtui.core.access import (
+    Grant,
+    Incident,
+    Party,
+    Permit,
+    Refusal,
+    Request,
+    Signed,
+    SignOff,
+    Terms,
+    VerifiedRequest,
+    VerifiedSignOff,
+    fingerprint,
+)
+from envtui.core.act import Act, Plan
+from envtui.core.canonical import canonical
+from envtui.core.errors import EnvtuiError, Refused, Unreachable
+from envtui.core.events import (
+    Entry,
+    Event,
+    GrantActivated,
+    GrantEnded,
+    PermitSpent,
+    Requested,
+    SignedOff,
+    SignOffRefused,
+)
+from envtui.core.ids import new_id
+from envtui.core.ports import Clock, Journal, Signer, Tracker, Verifier
+from envtui.core.shape import seconds
+from envtui.rules import difference, grants, paste
+
+Waiting = Callable[[str], None]
+EndReason = Literal["COMPLETED", "EXPIRED", "REVOKED", "INCIDENT_CLOSED", "CLOCK_JUMP", "GIVEN_BACK"]
+State = Literal["DRAFT", "REQUESTED", "DENIED", "EXPIRED", "APPROVED", "USED"]
+
+
+class Review(msgspec.Struct, frozen=True, kw_only=True):
+    """What an approver sees before signing. `refusals` empty: approving is possible. Denying always is."""
+
+    asked: VerifiedRequest
+    plan: Plan | None  # made from the approver's own checkout; None: it cannot be made, `refusals` says why
+    incident: Incident  # as the approver's own client saw it
+    refusals: tuple[Refusal, ...] = ()
+    differences: tuple[str, ...] = ()
+
+    @property
+    def request(self) -> Request:
+        return self.asked.request
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a run's request has come. `refusals` empty: it can be activated."""
+
+    state: State
+    asked: VerifiedRequest | None = None
+    given: tuple[VerifiedSignOff, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    needed: int = 0  # sign-offs by people other than the requester
+    approvers: tuple[str, ...] = ()
+
+
+# --- the requester, before --------------------------------------------------------------------------------------------
+
+
+async def ask(
+    plan: Plan,
+    incident_id: str,
+    reason: str,
+    ttl_ms: int,
+    *,
+    terms: Terms,
+    signer: Signer,
+    tracker: Tracker,
+    journal: Journal,
+    clock: Clock,
+    waiting: Waiting,
+    full: bool = False,
+) -> tuple[Request, str]:
+    """Asks for write access to exactly this plan: the signed request and its block. Journals Requested.
+
+    Raises Refused with every reason why nobody could sign it, TimedOut when the key is not touched.
+    """
+    person = _person(signer, "request", terms)
+    if person != plan.operator:
+        raise Refused(f"The key that signs is {person}'s, and you are {plan.operator}.", "Set signing_key to your own.")
+    if not plan.writes:
+        raise Refused("This plan writes nothing.", "Run it: reading needs no sign-off.")
+    ttl_ms = ttl_ms or round(seconds(terms.policy.grant.max) * 1000)
+    incident = await _look_up(incident_id, tracker, terms, clock)
+    now = clock.wall_ms()
+    grants.refuse(
+        (
+            *grants.of_incident(incident, terms, now, incident_id),
+            *grants.of_reason(reason),
+            *grants.of_ttl(ttl_ms, terms.policy),
+        )
+    )
+    head = await journal.head()
+    request = Request(
+        environment=terms.environment,
+        id=new_id(now, clock.randomness(5)),
+        nonce=clock.randomness(16).hex(),
+        requester=Party(person=person, key=fingerprint(signer.key)),
+        incident=incident,
+        reason=reason,
+        run=plan.run,
+        book=plan.book,
+        book_sha256=plan.book_sha256,
+        manifest_sha256=terms.manifest_sha256,
+        policy_sha256=terms.policy_sha256,
+        roster_sha256=terms.roster.sha256,
+        inputs=dict(plan.inputs),
+        date=plan.date,
+        targets=grants.targets_of(plan),
+        plan_digest=plan.digest(),
+        ttl_ms=ttl_ms,
+        undo_for_ms=round(seconds(terms.policy.grant.undo_for) * 1000),
+        created_ms=now,
+        expires_ms=now + round(seconds(terms.policy.grant.request_expires) * 1000),
+        ledger=head.ledger,
+        ledger_seq=head.seq,
+        ledger_hash=head.hash,
+        machine=terms.machine,
+    )
+    body = grants.request_bytes(request)
+    grants.parse_request(body)  # its size above all: a request that no reader takes must not be signed
+    signature = await signer.sign(values.namespace("request", terms.environment), body, waiting)
+    signed = Signed(kind="request", body=body.decode(), signature=signature)
+    await journal.append(
+        Requested(
+            run=plan.run,
+            request=request.id,
+            request_sha256=grants.sha256(body),
+            incident=incident.id,
+            reason=reason,
+            bundle=paste.bundle(signed),
+        )
+    )
+    sent = msgspec.structs.replace(signed, plan=canonical(plan.as_data()).decode()) if full else signed
+    return request, paste.block(sent)
+
+
+# --- the approver -----------------------------------------------------------------------------------------------------
+
+
+async def review(
+    block: str,
+    *,
+    terms: Terms,
+    replan: Callable[[Request], Plan],
+    verifier: Verifier,
+    tracker: Tracker,
+    clock: Clock,
+) -> Review:
+    """Reads a request as its approver: everything is made or looked up again on this side, nothing is believed.
+
+    Raises UsageError for a text without a request, Refused for one that is altered, foreign or not signed by its requester.
+    """
+    asked = await _verify_request(paste.read(block, "request"), terms, verifier)
+    request, now = asked.request, clock.wall_ms()
+    if asked.signed.plan and grants.sha256(asked.signed.plan.encode()) != request.plan_digest:
+        raise Refused("The plan in the block is not the one that was signed.", "Ask for the block to be sent again.")
+    refusals = [*grants.of_request(asked, terms, now)]
+    plan: Plan | None = None
+    differences: tuple[str, ...] = ()
+    try:
+        plan = replan(request)
+    except EnvtuiError as error:
+        refusals.append(
+            Refusal(code="plan", sentence=f"No plan can be made here: {error.message}", way_out=error.remedy)
+        )
+    else:
+        refusals.extend(grants.of_plan(request, plan))
+        differences = difference.of_plans(request, asked.signed.plan, plan)
+    try:
+        incident = await _look_up(request.incident.id, tracker, terms, clock)
+        refusals.extend(grants.of_incident(incident, terms, now, request.incident.id))
+    except Refused as error:
+        incident = Incident(id=request.incident.id, state="unverified", checked_ms=now)
+        refusals.append(Refusal(code="incident", sentence=error.message, way_out=error.remedy))
+    return Review(asked=asked, plan=plan, incident=incident, refusals=tuple(refusals), differences=differences)
+
+
+async def sign(
+    review: Review,
+    verdict: Literal["approve", "deny"],
+    *,
+    terms: Terms,
+    signer: Signer,
+    clock: Clock,
+    waiting: Waiting,
+    reason: str = "",
+) -> str:
+    """The approver's answer as a block. Raises Refused with every reason why it cannot be an approval, TimedOut."""
+    request, now = review.request, clock.wall_ms()
+    person = _person(signer, "approve", terms)
+    if verdict == "approve":
+        fresh = grants.of_request(review.asked, terms, now)
+        grants.refuse(
+            (
+                *grants.of_approver(request, person, signer.key, terms),
+                # A security key's touch is only known from its signature; the receiving side looks at that.
+                *grants.of_presence(request, person, terms.machine, signer.key.startswith("sk-"), terms),
+                *review.refusals,
+                *(refusal for refusal in fresh if refusal not in review.refusals),
+            )
+        )
+    signoff = SignOff(
+        verdict=verdict,
+        environment=terms.environment,
+        request=request.id,
+        request_sha256=review.asked.sha256,
+        approver=Party(person=person, key=fingerprint(signer.key)),
+        ttl_ms=request.ttl_ms,
+        incident=review.incident,
+        signed_ms=now,
+        ledger=request.ledger,
+        ledger_seq=request.ledger_seq,
+        ledger_hash=request.ledger_hash,
+        reason=reason,
+        machine=terms.machine,
+    )
+    body = grants.signoff_bytes(signoff)
+    signature = await signer.sign(values.namespace("approve", terms.environment), body, waiting)
+    return paste.block(Signed(kind="approve", body=body.decode(), signature=signature))
+
+
+# --- the requester, after ---------------------------------------------------------------------------------------------
+
+
+async def receive(
+    block: str, run: str, *, terms: Terms, verifier: Verifier, journal: Journal, clock: Clock
+) -> SignedOff | SignOffRefused:
+    """Takes an answer to the run's last request into the ledger: as it is, or refused with the reason.
+
+    Raises UsageError for a text without a sign-off, Refused when this run never asked. The same block twice is one entry.
+    """
+    signed = paste.read(block, "approve")
+    bundle = paste.bundle(signed)
+    entries = await journal.read(run)
+    requested = _last_request(entries)
+    if requested is None:
+        raise Refused(f"Run {run} has asked for nothing.", "Ask first: envtui request.")
+    for entry in entries:
+        if isinstance(entry.event, SignedOff) and entry.event.bundle == bundle:
+            return entry.event
+    event: SignedOff | SignOffRefused
+    try:
+        asked = await _verify_request(paste.unbundle(requested.bundle), terms, verifier)
+        one = await _verify_signoff(signed, terms, verifier)
+        _check_about(asked, one)
+        if one.signoff.verdict == "approve":
+            grants.refuse(grants.of_signoff(asked, one, terms, clock.wall_ms()))
+        event = SignedOff(
+            run=run,
+            request=requested.request,
+            verdict=one.signoff.verdict,
+            person=one.signoff.approver.person,
+            key=one.signoff.approver.key,
+            bundle=bundle,
+        )
+    except Refused as error:
+        event = SignOffRefused(run=run, request=requested.request, why=str(error))
+    await journal.append(event)
+    return event
+
+
+async def status(run: str, *, terms: Terms, plan: Plan, verifier: Verifier, journal: Journal, clock: Clock) -> Standing:
+    """How far the run's last request has come, with everything that it still lacks. The incident is not looked up."""
+    case = await _case(run, terms, verifier, journal)
+    if case.asked is None:
+        state: State = "REQUESTED" if case.problems else "DRAFT"
+        return Standing(state=state, refusals=case.problems)
+    request, now = case.asked.request, clock.wall_ms()
+    refusals = (
+        *case.problems,
+        *grants.examine(
+            case.asked, case.given, terms=terms, plan=plan, incident=request.incident, now_ms=now, used=case.used
+        ),
+    )
+    return Standing(
+        state=_state(request, refusals, now),
+        asked=case.asked,
+        given=case.given,
+        refusals=refusals,
+        needed=grants.needed(terms, request.incident),
+        approvers=terms.roster.approvers(terms.policy.signoff.roles, besides=request.requester.person),
+    )
+
+
+async def activate(
+    run: str,
+    *,
+    terms: Terms,
+    plan: Plan,
+    verifier: Verifier,
+    tracker: Tracker,
+    journal: Journal,
+    clock: Clock,
+) -> Grant:
+    """Turns the run's last request into a grant: everything is verified again, the incident looked up again.
+
+    Raises Refused with everything that is missing. Journals GrantActivated; of two processes, the first in the ledger wins.
+    """
+    case = await _case(run, terms, verifier, journal)
+    if case.asked is None:
+        grants.refuse(case.problems)
+        raise Refused(f"Run {run} has asked for nothing.", "Ask first: envtui request.")
+    request = case.asked.request
+    incident = await _look_up(request.incident.id, tracker, terms, clock)
+    try:
+        grant = grants.activate(
+            case.asked,
+            case.given,
+            terms=terms,
+            plan=plan,
+            incident=incident,
+            now_ms=clock.wall_ms(),
+            boot_ms=clock.boot_ms(),
+            used=case.used,
+        )
+    except Refused as error:
+        notes = "".join(f"\n{problem}" for problem in case.problems)
+        raise Refused(error.message, error.remedy + notes) from error
+    entry = await journal.append(
+        GrantActivated(
+            run=run,
+            grant=grant.id,
+            plan_digest=grant.plan_digest,
+            incident=incident.id,
+            signed_by=grant.signed_by,
+            until_ms=grant.until_ms,
+            acts=len(grant.acts),
+            nonce=request.nonce,
+        )
+    )
+    first = _first(
+        await journal.read(run), lambda event: isinstance(event, GrantActivated) and event.nonce == request.nonce
+    )
+    if first != entry.seq:
+        raise Refused("Another window activated this request first.", "Go on there, or ask again.")
+    return grant
+
+
+async def spend(
+    grant: Grant, act: Act, attempt: int, *, terms: Terms, tracker: Tracker, journal: Journal, clock: Clock
+) -> Permit:
+    """The permit for one act and one attempt, after the ledger says that it is spent.
+
+    Raises Refused: the grant is over, the incident closed, the act not signed or permitted before, too little time left.
+    """
+    ended = await recheck(grant, terms=terms, tracker=tracker, clock=clock)
+    if ended is not None:
+        await end(grant, ended[0], journal=journal, why=ended[1])
+        raise Refused(ended[1], "Ask again.")
+    entries = await journal.read(grant.run)
+    over = _ending(entries, grant)
+    if over is not None:
+        raise Refused(f"The write access ended: {over.reason}.", "Ask again.")
+    digest, permit_id = act.digest(), new_id(clock.wall_ms(), clock.randomness(5))
+    spent = grants_spent(entries)
+    refusal = grants.why_not(grant, act, attempt, spent, clock.wall_ms(), clock.boot_ms())
+    if refusal is not None:
+        grants.refuse([refusal])
+    event = PermitSpent(run=grant.run, grant=grant.id, permit=permit_id, act=act.id, act_digest=digest, attempt=attempt)
+    entry = await journal.append(event)
+    # Two processes may have come here with the same grant's id: the ledger's order decides which one spends.
+    mine = (event.grant, event.act_digest, event.attempt)
+    if _first(await journal.read(grant.run), lambda other: _use(other) == mine) != entry.seq:
+        raise Refused(f"Attempt {attempt} of {act.id} was permitted before.", "Look at its outcome first.")
+    return grants.spend(
+        grant, act, attempt, spent=spent, wall_ms=clock.wall_ms(), boot_ms=clock.boot_ms(), permit_id=permit_id
+    )
+
+
+async def recheck(grant: Grant, *, terms: Terms, tracker: Tracker, clock: Clock) -> tuple[EndReason, str] | None:
+    """What ends the grant now, with a sentence: a clock, or its incident. None: nothing does."""
+    clocks = grants.state(grant, clock.wall_ms(), clock.boot_ms())
+    if clocks == "EXPIRED":
+        return "EXPIRED", "The write access is over."
+    if clocks == "CLOCK_JUMP":
+        return "CLOCK_JUMP", "The wall clock was set back, which ended the write access."
+    if not grant.incident.id:
+        return None
+    try:
+        incident = await _look_up(grant.incident.id, tracker, terms, clock)
+    except Refused as error:
+        return "INCIDENT_CLOSED", error.message
+    if incident.state == "closed":
+        return "INCIDENT_CLOSED", f"{incident.id} was closed, which ended the write access."
+    others = set(grant.signed_by) - {grant.request.requester.person}
+    if len(others) < grants.needed(terms, incident):
+        return "INCIDENT_CLOSED", f"The tracker does not say that {incident.id} is still open."
+    return None
+
+
+async def end(grant: Grant, reason: EndReason, *, journal: Journal, why: str = "") -> GrantEnded:
+    """Ends a grant, once: the entry that ended it."""
+    over = _ending(await journal.read(grant.run), grant)
+    if over is not None:
+        return over
+    event = GrantEnded(run=grant.run, grant=grant.id, reason=reason, why=why)
+    await journal.append(event)
+    return event
+
+
+def grants_spent(entries: Sequence[Entry]) -> grants.Spent:
+    """(grant, act digest, attempt) of every permit in these entries."""
+    return frozenset(use for entry in entries if (use := _use(entry.event)) is not None)
+
+
+# --- reading back -----------------------------------------------------------------------------------------------------
+
+
+class _Case(msgspec.Struct, frozen=True, kw_only=True):
+    asked: VerifiedRequest | None = None
+    given: tuple[VerifiedSignOff, ...] = ()
+    used: frozenset[str] = frozenset()
+    problems: tuple[Refusal, ...] = ()  # what is in the ledger and does not verify (any more)
+
+
+async def _case(run: str, terms: Terms, verifier: Verifier, journal: Journal) -> _Case:
+    """The run's last request with its answers, each verified again: a roster may have changed since they came."""
+    entries = await journal.read(run)
+    requested = _last_request(entries)
+    if requested is None:
+        return _Case()
+    used = frozenset(entry.event.nonce for entry in entries if isinstance(entry.event, GrantActivated))
+    try:
+        asked = await _verify_request(paste.unbundle(requested.bundle), terms, verifier)
+    except Refused as error:
+        return _Case(used=used, problems=(_as_refusal(error),))
+    given: list[VerifiedSignOff] = []
+    problems: list[Refusal] = []
+    for entry in entries:
+        event = entry.event
+        if isinstance(event, SignedOff) and event.request == requested.request:
+            try:
+                one = await _verify_signoff(paste.unbundle(event.bundle), terms, verifier)
+                _check_about(asked, one)
+                given.append(one)
+            except Refused as error:
+                problems.append(_as_refusal(error))
+    return _Case(asked=asked, given=tuple(given), used=used, problems=tuple(problems))
+
+
+async def _verify_request(signed: Signed, terms: Terms, verifier: Verifier) -> VerifiedRequest:
+    body = signed.body.encode()
+    request = grants.parse_request(body)
+    _check_environment(request.environment, terms)
+    by = await verifier.verify(values.namespace("request", terms.environment), body, signed.signature)
+    return VerifiedRequest(request=request, sha256=grants.sha256(body), by=by, signed=signed)
+
+
+async def _verify_signoff(signed: Signed, terms: Terms, verifier: Verifier) -> VerifiedSignOff:
+    body = signed.body.encode()
+    signoff = grants.parse_signoff(body)
+    _check_environment(signoff.environment, terms)
+    by = await verifier.verify(values.namespace("approve", terms.environment), body, signed.signature)
+    if not grants.is_party(signoff.approver.person, signoff.approver.key, by, terms.roster):
+        raise Refused(
+            f"The answer names {signoff.approver.person[:40]}, its signature is {by.principal}'s.",
+            "Ask the approver to sign with their own key.",
+        )
+    return VerifiedSignOff(signoff=signoff, by=by, signed=signed)
+
+
+def _check_environment(theirs: str, terms: Terms) -> None:
+    if theirs != terms.environment:
+        raise Refused(
+            f"This is for {theirs[:40]!r}, and {terms.environment} is open here.", f"Ask again in {terms.environment}."
+        )
+
+
+def _check_about(asked: VerifiedRequest, one: VerifiedSignOff) -> None:
+    if one.signoff.request_sha256 != asked.sha256 or one.signoff.request != asked.request.id:
+        raise Refused(
+            f"{one.signoff.approver.person} answered another request ({one.signoff.request[:40]}).",
+            "Send them this one, or ask for the answer to this one.",
+        )
+
+
+async def _look_up(incident: str, tracker: Tracker, terms: Terms, clock: Clock) -> Incident:
+    if not incident and not terms.policy.incident.required:
+        return Incident(id="", state="unverified", checked_ms=clock.wall_ms(), tracker="none")
+    try:
+        return await tracker.lookup(incident)
+    except Unreachable:
+        kind = terms.policy.incident.tracker
+        return Incident(id=incident, state="unverified", checked_ms=clock.wall_ms(), tracker=kind)
+
+
+def _person(signer: Signer, kind: values.SignedKind, terms: Terms) -> str:
+    line = terms.roster.line(signer.key)
+    person = terms.roster.person(signer.key)
+    if line is None or not person or values.namespace(kind, terms.environment) not in line.namespaces:
+        what = "approve" if kind == "approve" else "ask"
+        raise Refused(
+            f"The key {fingerprint(signer.key)} may not {what} in {terms.environment}.",
+            "Its line must stand in access/allowed_signers: ask the environment's owners.",
+        )
+    return person
+
+
+def _state(request: Request, refusals: Sequence[Refusal], now_ms: int) -> State:
+    codes = {refusal.code for refusal in refusals}
+    if "used" in codes:
+        return "USED"
+    if "denied" in codes:
+        return "DENIED"
+    if now_ms >= request.expires_ms:
+        return "EXPIRED"
+    return "REQUESTED" if codes else "APPROVED"
+
+
+def _last_request(entries: Sequence[Entry]) -> Requested | None:
+    return next((entry.event for entry in reversed(entries) if isinstance(entry.event, Requested)), None)
+
+
+def _first(entries: Sequence[Entry], fits: Callable[[Event], bool]) -> int | None:
+    return next((entry.seq for entry in entries if fits(entry.event)), None)
+
+
+def _ending(entries: Sequence[Entry], grant: Grant) -> GrantEnded | None:
+    return next(
+        (e.event for e in entries if isinstance(e.event, GrantEnded) and e.event.grant == grant.id),
+        None,
+    )
+
+
+def _use(event: Event) -> tuple[str, str, int] | None:
+    return (event.grant, event.act_digest, event.attempt) if isinstance(event, PermitSpent) else None
+
+
+def _as_refusal(error: Refused) -> Refusal:
+    return Refusal(code="signature", sentence=error.message, way_out=error.remedy)

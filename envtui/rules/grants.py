@@ -127,7 +127,7 @@ def of_request(
         f"Use it with {request.environment}, or ask again for {terms.environment}.",
     )
     found.unless(
-        _is_party(request.requester.person, request.requester.key, asked.by, terms.roster),
+        is_party(request.requester.person, request.requester.key, asked.by, terms.roster),
         "identity",
         f"The request names {request.requester.person}, its signature is of {_whose(asked.by, terms.roster)}.",
         "Ask again with your own key.",
@@ -288,24 +288,13 @@ def of_signoff(asked: VerifiedRequest, one: VerifiedSignOff, terms: Terms, now_m
         "Ask the approver to sign this request.",
     )
     found.unless(
-        _is_party(who, signoff.approver.key, one.by, terms.roster),
+        is_party(who, signoff.approver.key, one.by, terms.roster),
         "identity",
         f"The sign-off names {who}, its signature is of {_whose(one.by, terms.roster)}.",
         "Ask the approver to sign with their own key.",
     )
     found.extend(of_approver(request, who, one.by.key, terms))
-    found.unless(
-        not policy.signoff.require_touch or one.by.touched is True,
-        "touch",
-        f"The key of {who} was not touched, and {terms.environment} asks for it.",
-        "Sign with a security key (ed25519-sk, ecdsa-sk) and touch it.",
-    )
-    found.unless(
-        policy.signoff.same_machine == "allowed" or one.by.touched is True or signoff.machine != request.machine,
-        "same-machine",
-        f"{who} signed on the machine that asked ({request.machine}).",
-        "Send the request to the approver's own machine, or have them touch their security key here.",
-    )
+    found.extend(of_presence(request, who, signoff.machine, one.by.touched is True, terms))
     found.unless(
         0 < signoff.ttl_ms <= request.ttl_ms,
         "ttl",
@@ -353,12 +342,30 @@ def of_approver(request: Request, person: str, key: str, terms: Terms) -> tuple[
     return found.all
 
 
+def of_presence(request: Request, who: str, machine: str, touched: bool, terms: Terms) -> tuple[Refusal, ...]:
+    """Was the approver there? By a touched key where policy asks for it, and on another machine unless it says otherwise."""
+    policy, found = terms.policy.signoff, _Refusals()
+    found.unless(
+        touched or not policy.require_touch,
+        "touch",
+        f"The key of {who} was not touched, and {terms.environment} asks for it.",
+        "Sign with a security key (ed25519-sk, ecdsa-sk) and touch it.",
+    )
+    found.unless(
+        touched or policy.same_machine == "allowed" or machine != request.machine,
+        "same-machine",
+        f"{who} signed on the machine that asked ({request.machine}).",
+        "Send the request to the approver's own machine, or have them touch their security key here.",
+    )
+    return found.all
+
+
 def of_signoffs(
     asked: VerifiedRequest, given: Sequence[VerifiedSignOff], terms: Terms, now_ms: int, incident: Incident
 ) -> tuple[Refusal, ...]:
     """Enough different people said yes, and nobody said no. One that does not count hides none that does."""
     about = [one for one in given if one.signoff.request_sha256 == asked.sha256]
-    denied = [one.signoff for one in about if one.signoff.verdict == "deny"]
+    denied = [one.signoff for one in about if one.signoff.verdict == "deny" and _own(one, terms.roster)]
     if denied:
         why = f": {denied[0].reason}" if denied[0].reason else ""
         return (
@@ -402,6 +409,11 @@ def needed(terms: Terms, incident: Incident) -> int:
     policy = terms.policy
     unsure = policy.incident.required and policy.incident.tracker != "none" and incident.state == "unverified"
     return max(policy.signoff.min, 2) if unsure else policy.signoff.min
+
+
+def is_party(person: str, key: str, by: Signature, roster: Roster) -> bool:
+    """The person and key that a text names are those of its signature."""
+    return bool(person) and person == roster.person_of(by.principal) and key == fingerprint(by.key)
 
 
 # --- grants and permits -----------------------------------------------------------------------------------------------
@@ -518,8 +530,8 @@ class _Refusals:
         return tuple(self._found)
 
 
-def _is_party(person: str, key: str, by: Signature, roster: Roster) -> bool:
-    return bool(person) and person == roster.person_of(by.principal) and key == fingerprint(by.key)
+def _own(one: VerifiedSignOff, roster: Roster) -> bool:
+    return is_party(one.signoff.approver.person, one.signoff.approver.key, one.by, roster)
 
 
 def _whose(by: Signature, roster: Roster) -> str:
