@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from envtui.cli.main import VERBS
 from envtui.core.errors import Failed, UsageError
 from envtui.lab.layout import Lab, locked
 from envtui.lab.world import PEOPLE
@@ -23,13 +24,15 @@ ON_CALL = "asha"
 START_SECONDS = 60.0
 
 DESCRIPTION = f"""\
-  envtui lab                      play the outage: bring the lab up, break production, open the screens as {ON_CALL}
+  envtui lab                      bring it up, open the screens as {ON_CALL}; it ends with them unless it was up before
+  envtui lab --broken             the same, and the outage has begun: production answers 403
   envtui lab up                   bring it up and leave it running, healthy
   envtui lab break jwt            deploy the six-line policy that refuses every call, to all three at once
   envtui lab fix                  put a good policy in force everywhere, the lab's own way
   envtui lab reset                as it came up: policies, data, no incidents (ledgers stay: they are append-only)
   envtui lab status               addresses, and what the gateways say
   envtui lab as PERSON ARGS…      run envtui as {", ".join(PEOPLE)}: `envtui lab as meera sign production`
+  envtui lab VERB ARGS…           any verb of envtui, as {ON_CALL}: `envtui lab run production gateway-policy-revert`
   envtui lab down                 end it and remove its files
 """
 
@@ -39,7 +42,7 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
     del verb
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = DESCRIPTION
-    parser.add_argument("--calm", action="store_true", help="without an action: open the screens, break nothing")
+    parser.add_argument("--broken", action="store_true", help="without an action: let the outage begin first")
     parser.add_argument("action", nargs="?", default="play", metavar="ACTION", help="see below")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
@@ -49,11 +52,13 @@ def run(verb: str, args: argparse.Namespace) -> int:
     del verb
     lab = Lab.from_environment()
     actions = {"up": _up, "break": _break, "fix": _tell, "reset": _tell, "status": _status, "down": _down, "as": _as}
-    if args.action == "play":
-        return _play(lab, calm=args.calm)
-    if args.action not in actions:
-        raise UsageError(f"The lab cannot {args.action!r}.", f"It can: {', '.join(actions)}.")
     rest: list[str] = args.rest
+    if args.action == "play":
+        return _play(lab, broken=args.broken)
+    if args.action in VERBS and args.action != "lab":
+        return _as(lab, "as", [ON_CALL, args.action, *rest])
+    if args.action not in actions:
+        raise UsageError(f"The lab cannot {args.action!r}.", f"It can: {', '.join(actions)}, or a verb of envtui.")
     return actions[args.action](lab, args.action, rest)
 
 
@@ -122,7 +127,7 @@ def _as(lab: Lab, action: str, rest: list[str]) -> int:
     os.execve(argv[0], argv, variables(lab, person, os.environ))  # noqa: S606 - our own interpreter, no shell
 
 
-def _play(lab: Lab, *, calm: bool) -> int:
+def _play(lab: Lab, *, broken: bool) -> int:
     """The whole story in one terminal. The lab ends with the screens, unless it was up before."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
@@ -131,9 +136,9 @@ def _play(lab: Lab, *, calm: bool) -> int:
     with contextlib.ExitStack() as until_the_end:
         if not lab.alive():
             until_the_end.enter_context(_for_now(lab))
-        if not calm:
+        if broken:
             tell(lab, "break jwt")
-            _say("Production answers 403 to everyone. You are Asha, and you are on call.")
+        _say("You are Asha, and you are on call." + (" Production answers 403 to everyone." if broken else ""))
         from envtui.lab.people import command, variables
 
         return subprocess.call(command([]), env=variables(lab, ON_CALL, os.environ))
@@ -171,7 +176,7 @@ def start(lab: Lab, *, while_open: bool = False) -> subprocess.Popen[bytes]:
             raise Failed(f"The lab needs {package}.", "Install it with: pip install 'envtui[lab]'")
     began = time.monotonic()
     lab.claim()
-    argv = [sys.executable, "-m", "envtui.lab.daemon", str(lab.home)]
+    argv = [sys.executable, "-P", "-m", "envtui.lab.daemon", str(lab.home)]
     if while_open:
         argv.append("--while-open")
     with open(lab.log, "wb") as log:

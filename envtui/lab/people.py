@@ -87,5 +87,5 @@ def variables(lab: Lab, person: str, base: Mapping[str, str]) -> dict[str, str]:
 
 
 def command(arguments: list[str]) -> list[str]:
-    """The argv that runs envtui as this installation has it."""
-    return [sys.executable, "-m", "envtui", *arguments]
+    """The argv that runs envtui as this installation has it, and never one that lies in the current directory."""
+    return [sys.executable, "-P", "-m", "envtui", *arguments]
