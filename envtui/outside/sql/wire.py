@@ -8,6 +8,7 @@ would leave the read-only transaction). Here nothing that a tree says can reach 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -123,10 +124,8 @@ class Wire:
         """Ask the server to end what it is doing; it may not."""
         from psycopg import Error
 
-        try:
+        with contextlib.suppress(Error):  # the caller closes the connection next
             await self._connection.cancel_safe(timeout=seconds)
-        except Error:
-            pass  # the caller closes the connection next
 
     async def close(self) -> None:
         await self._connection.close()
