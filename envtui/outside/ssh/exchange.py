@@ -1,0 +1,181 @@
+"""One command on one channel: send it, drain both streams together, and know how it ended.
+
+A background process of the command may keep the channel open for ever; the end marks on both streams say that the command
+itself is done, so nobody waits for the channel.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from envtui.core.errors import Failed, Refused, TimedOut, Unreachable
+from envtui.core.ports import HEAD_BYTES, Reading, Sink
+
+from .bootstrap import NO_DIRECTORY, Frame, Launch
+from .connect import WINDOW, Link, translated
+
+if TYPE_CHECKING:
+    import paramiko
+
+CHUNK = 256 * 1024
+"""Bytes taken from a stream at once."""
+
+STATUS_WAIT = 5.0
+"""Seconds for the exit status after both streams ended."""
+
+
+class Discard:
+    """A sink for what only the program itself reads."""
+
+    def out(self, data: bytes) -> None:
+        pass
+
+    def err(self, data: bytes) -> None:
+        pass
+
+
+class Exchange:
+    """Runs once, in a thread. `sent` tells whether the command can have reached the host."""
+
+    def __init__(self, link: Link, launch: Launch, stdin: bytes, sink: Sink, timeout: float) -> None:
+        self.sent = False
+        self._link = link
+        self._launch = launch
+        self._stdin = launch.preamble + stdin
+        self._timeout = timeout
+        self._news = _News()
+        self._stopped = False
+        self._started: float | None = None
+        self._heads = (_Head(sink.out), _Head(sink.err))
+        self._out, self._err = (Frame(launch.nonce, head.add) for head in self._heads)
+
+    def stop(self) -> None:
+        """From any thread: end it like a timeout."""
+        self._stopped = True
+        self._news.set()
+
+    def overdue(self, grace: float) -> bool:
+        """Whether it runs for `grace` seconds longer than it may: its thread hangs in the network."""
+        return self._started is not None and time.monotonic() > self._started + self._timeout + grace
+
+    def run(self) -> Reading:
+        """Raises TimedOut, Unreachable (the connection ended), Refused (no POSIX shell), Failed (no such directory)."""
+        started = self._started = time.monotonic()
+        where = self._link.endpoint
+        with translated(where, "opening a channel"):
+            channel = self._link.transport.open_session(window_size=WINDOW, timeout=self._timeout)
+        try:
+            for buffer in (channel.in_buffer, channel.in_stderr_buffer):
+                buffer.set_event(self._news)
+            self.sent = True
+            with translated(where, "running the command"):
+                channel.settimeout(self._timeout)
+                channel.exec_command(self._launch.line)
+                self._feed(channel)
+                self._drain(channel, started + self._timeout)
+            self._link.settle()
+            return self._reading(channel, time.monotonic() - started)
+        finally:
+            with suppress(OSError, EOFError):
+                channel.close()
+
+    def _feed(self, channel: paramiko.Channel) -> None:
+        def send() -> None:
+            with suppress(OSError, EOFError):  # a command need not read its input
+                channel.sendall(self._stdin)
+                channel.shutdown_write()
+
+        if len(self._stdin) <= channel.out_window_size:
+            send()
+        else:  # the host may first want to be rid of output
+            threading.Thread(target=send, name="ssh-stdin", daemon=True).start()
+
+    def _drain(self, channel: paramiko.Channel, deadline: float) -> None:
+        while not (self._out.status and self._err.status):
+            self._news.wait(max(0.0, deadline - time.monotonic()))
+            self._news.rearm()
+            ended = channel.eof_received or channel.closed  # looked at first: what came before it is drained below
+            while True:
+                self._check(deadline)
+                out = channel.recv(CHUNK) if channel.recv_ready() else b""
+                err = channel.recv_stderr(CHUNK) if channel.recv_stderr_ready() else b""
+                if not out and not err:
+                    break
+                if out:
+                    self._out.feed(out)
+                if err:
+                    self._err.feed(err)
+                time.sleep(0)  # let the screen have a turn
+            if ended:
+                break
+        self._out.finish()
+        self._err.finish()
+
+    def _check(self, deadline: float) -> None:
+        if self._stopped or time.monotonic() >= deadline:
+            what = "was cancelled" if self._stopped else f"took longer than {self._timeout:g} s"
+            raise TimedOut(
+                f"The command on {self._link.endpoint.member} {what}; it may still be running there.",
+                "Look for it on the host before you try again; what it printed until then is kept.",
+            )
+
+    def _reading(self, channel: paramiko.Channel, seconds: float) -> Reading:
+        status = self._out.status or self._err.status
+        if not status:
+            channel.status_event.wait(STATUS_WAIT)
+            code = channel.exit_status
+            if not self._out.begun and not self._err.begun and code >= 0:
+                raise self._no_shell(code)
+            if code < 0 and (not channel.eof_received or not self._link.alive):
+                raise Unreachable(
+                    f"{self._link.endpoint} closed the connection while the command ran.",
+                    "It may still be running there; look before you try again.",
+                )
+        if status == NO_DIRECTORY:
+            raise Failed("The step's directory does not exist there; nothing was run.", "Check `cwd:`.")
+        out, err = self._heads
+        return Reading(
+            exit=int(status) if status.isdigit() else None,
+            stdout=bytes(out.kept),
+            stderr=bytes(err.kept),
+            truncated=out.more or err.more,
+            seconds=seconds,
+        )
+
+    def _no_shell(self, code: int) -> Refused:
+        said = (self._out.noise + self._err.noise).decode("utf-8", "replace").strip()[:200]
+        return Refused(
+            f"{self._link.endpoint} did not start /bin/sh: it exited with {code}"
+            + (f" and said {said!r}." if said else "."),
+            "A restricted shell, a forced command or no POSIX system: use an account that may run /bin/sh.",
+        )
+
+
+class _Head:
+    """Passes everything on and keeps the beginning."""
+
+    def __init__(self, sink: Callable[[bytes], None]) -> None:
+        self._sink = sink
+        self.kept = bytearray()
+        self.more = False
+
+    def add(self, data: bytes) -> None:
+        self._sink(data)
+        room = HEAD_BYTES - len(self.kept)
+        if room:
+            self.kept += data[:room]
+        self.more = self.more or len(data) > room
+
+
+class _News(threading.Event):
+    """Set by either stream and by `stop`; a stream that was emptied does not clear it for the other."""
+
+    def clear(self) -> None:
+        pass
+
+    def rearm(self) -> None:
+        super().clear()

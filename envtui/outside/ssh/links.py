@@ -1,0 +1,227 @@
+"""The open connections of a reader or of a writer: each made once, shown to be the right host, and shared."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import secrets as randomness
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from envtui.core.act import Mode, Place
+from envtui.core.environment import Environment, Identity, SshTarget
+from envtui.core.errors import AuthenticationFailed, Refused, TimedOut, Unreachable, WrongIdentity
+from envtui.core.pattern import safe_pattern
+from envtui.core.ports import Secrets
+
+from .bootstrap import Command, launch
+from .known_hosts import KnownHosts
+
+if TYPE_CHECKING:  # paramiko takes its time to import: it is, in a thread, with the first connection
+    import paramiko
+
+    from .connect import Link
+
+_CONNECTION = ("target", "kind", "member", "address", "user", "via", "credential")
+
+CHANNELS = 8
+"""Commands at once on one connection; sshd allows 10 as shipped."""
+
+
+@dataclass(slots=True)
+class Opened:
+    """A connection that showed what it is."""
+
+    link: Link
+    shown: str
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHANNELS))
+    users: int = 0
+    retired: bool = False  # a command of it may still run: no new ones on it
+
+    @property
+    def usable(self) -> bool:
+        return self.link.alive and not self.retired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What connections of one environment are made of.
+
+    `hosts` gives the read places of an ssh target by its name, for jump hosts. `timeout` in seconds, for each of dialling,
+    key exchange, authentication and the identity.
+    """
+
+    environment: Environment
+    known_hosts: KnownHosts
+    secrets: Secrets
+    operator: str
+    hosts: Callable[[str], Sequence[Place]]
+    executor: Executor
+    timeout: float = 15.0
+
+
+class Links:
+    """Connections by place. `get` makes one when there is none that lives."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self._opened: dict[Place, asyncio.Task[Opened]] = {}
+        self._old: list[Opened] = []
+        self._keys: dict[str, paramiko.PKey] = {}
+        self._closed = False
+
+    async def get(self, place: Place, access: Mode, trail: tuple[str, ...] = ()) -> Opened:
+        """Raises Unreachable, AuthenticationFailed, SecretMissing, WrongIdentity, Refused."""
+        if self._closed:
+            raise Refused("The connections of this session are closed already.", "Open the environment again.")
+        place = Place(**{name: getattr(place, name) for name in _CONNECTION})
+        task = self._opened.get(place)
+        if task is not None and task.done():
+            if task.exception() is not None:
+                task = None
+            elif not task.result().usable:
+                self._old.append(task.result())
+                task = None
+        if task is None:
+            task = asyncio.create_task(self._open(place, access, trail))
+            task.add_done_callback(
+                lambda done: done.cancelled() or done.exception()
+            )  # nobody need wait for it any more
+            self._opened[place] = task
+        return await asyncio.shield(task)
+
+    async def through(
+        self, via: str, host: str, port: int, trail: tuple[str, ...] = ()
+    ) -> Callable[[], paramiko.Channel]:
+        """What opens a channel to host:port on the first reachable member of the ssh target `via`; it blocks."""
+        if via in trail:
+            raise Refused(
+                f"The way through {' and '.join(trail)} leads back to {via}.", "Correct `via` in environment.yaml."
+            )
+        last: Unreachable | None = None
+        for place in self.setting.hosts(via):
+            try:
+                jump = await self.get(place, "read", (*trail, via))
+            except Unreachable as error:
+                last = error
+                continue
+            return functools.partial(_channel, jump.link, host, port, self.setting.timeout)
+        raise last or Unreachable(f"The jump target {via} has no member.", "Correct environment.yaml.")
+
+    def release(self, opened: Opened) -> None:
+        """One user fewer; a retired connection that nobody uses is closed."""
+        opened.users -= 1
+        if opened.retired and not opened.users:
+            opened.link.close()
+
+    async def close(self) -> None:
+        self._closed = True
+        made = await asyncio.gather(*self._opened.values(), return_exceptions=True)
+        # An opening that is still under way ends within its time limits.
+        links = [opened.link for opened in (*self._old, *(m for m in made if isinstance(m, Opened)))]
+        self._opened.clear()
+        self._old.clear()
+        for link in reversed(links):  # a jump host after what is behind it
+            link.close()
+        for key in self._keys.values():
+            if (agent := getattr(key, "agent", None)) is not None:
+                agent.close()
+        self._keys.clear()
+
+    async def _open(self, place: Place, access: Mode, trail: tuple[str, ...]) -> Opened:
+        from .connect import Endpoint, connect
+
+        setting = self.setting
+        target = setting.environment.targets.get(place.target)
+        if not isinstance(target, SshTarget):
+            raise Refused(f"{setting.environment.name} has no ssh target {place.target}.", "Correct environment.yaml.")
+        name = target.read if access == "read" else target.write
+        if not name or place.credential != name or setting.environment.credentials[name].access != access:
+            raise Refused(
+                f"{place.target} is not reached for a {access} with the credential {place.credential or '(none)'}.",
+                f"Its {access} credential is {name}." if name else f"It has no {access} credential.",
+            )
+        host, port = _address(place.address)
+        endpoint = Endpoint(place.member, host, port, place.user)
+        through = await self.through(place.via, host, port, trail) if place.via else None
+        run = asyncio.get_running_loop().run_in_executor
+        key = await self._key(name)
+        link = await run(setting.executor, connect, endpoint, setting.known_hosts, key, setting.timeout, through)
+        try:
+            identity = target.identity or setting.environment.identity.ssh
+            shown = await run(setting.executor, _identity, link, identity, setting)
+        except BaseException:
+            link.close()
+            raise
+        return Opened(link, shown)
+
+    async def _key(self, name: str) -> paramiko.PKey:
+        from .connect import agent_key, load_key
+
+        if name not in self._keys:
+            reference = self.setting.environment.credentials[name].key or ""
+            kind, _, what = reference.partition(":")
+            run = asyncio.get_running_loop().run_in_executor
+            if kind == "agent":
+                self._keys[name] = await run(self.setting.executor, agent_key, what)
+            elif kind == "file":
+                path = self.setting.secrets.key_file(reference)
+                self._keys[name] = await run(self.setting.executor, load_key, path)
+            else:
+                raise AuthenticationFailed(
+                    f"The credential {name} names no key.", "Write `key: agent:SHA256:…` or `key: file:PATH`."
+                )
+        return self._keys[name]
+
+
+def nonce() -> str:
+    """What frames one command's output: 96 bits that no output can contain by chance or by intent."""
+    return randomness.token_hex(12)
+
+
+def _identity(link: Link, identity: Identity | None, setting: Setting) -> str:
+    """Ask the host who it is, before anything else. Blocks. Without an identity only that there is a shell is checked."""
+    from .exchange import Discard, Exchange
+
+    asked = identity.argv if identity is not None else None
+    command = Command(argv=tuple(word.encode() for word in asked or ("true",)))
+    exchange = Exchange(link, launch(command, nonce()), b"", Discard(), setting.timeout)
+    try:
+        reading = exchange.run()
+    except TimedOut as error:
+        message = f"{link.endpoint} did not show its identity within {setting.timeout:g} s."
+        raise Unreachable(message, "The host hangs; look at it by another way.") from error
+    fingerprint = f"host key {link.host_key.fingerprint}"
+    if identity is None or not asked:
+        return fingerprint
+    text = reading.stdout.decode("utf-8", "replace").strip()
+    expected = identity.equals if identity.equals is not None else identity.matches
+    if reading.exit != 0 or expected is None or not _is(text, identity):
+        raise WrongIdentity(
+            f"{link.endpoint} shows the identity {text[:200]!r} (exit {reading.exit}); "
+            f"{setting.environment.name} expects {expected!r}.",
+            "It is not the host that the manifest means: another environment's, a clone, or renamed. Nothing else was sent.",
+        )
+    return f"{text}, {fingerprint}"
+
+
+def _is(text: str, identity: Identity) -> bool:
+    if identity.equals is not None:
+        return text == identity.equals
+    return identity.matches is not None and len(text) <= 4096 and safe_pattern(identity.matches).fullmatch(text)
+
+
+def _channel(link: Link, host: str, port: int, timeout: float) -> paramiko.Channel:
+    from .connect import WINDOW, translated
+
+    with translated(link.endpoint, f"forwarding to {host}:{port}"):
+        return link.transport.open_channel(
+            "direct-tcpip", (host, port), ("127.0.0.1", 0), window_size=WINDOW, timeout=timeout
+        )
+
+
+def _address(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
