@@ -109,6 +109,11 @@ class Transcript(Protocol):
 class Recording(Transcript, Sink, Protocol):
     """A transcript while it is written. `finish` gives (sha256, bytes, truncated)."""
 
+    @property
+    def name(self) -> str:
+        """What `Spool.replay` finds it by: the name asked for, or that with a number when it was taken."""
+        ...
+
     def finish(self) -> tuple[str, int, bool]: ...
 
 
