@@ -1,0 +1,152 @@
+"""`${…}`: that every name is there before it is used, that no secret shows, that no value becomes syntax."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from envtui.core.errors import UsageError
+from envtui.core.runbook import HttpStep, ManualStep, Runbook, SqlStep, SshStep, Step, WaitStep
+from envtui.core.tree import Path, Tree
+from envtui.rules.condition import split
+from envtui.rules.lint.report import Report
+from envtui.rules.template import RUN_NAMES, names
+
+_DOING = ("cwd", "body", "path", "query", "host")
+
+
+def lint_names(tree: Tree, runbook: Runbook, report: Report) -> None:
+    """Each text of each step against the names that exist by then."""
+    known = {f"params.{name}" for name in runbook.params} | {f"run.{name}" for name in RUN_NAMES}
+    secrets = {f"params.{name}" for name, param in runbook.params.items() if param.type == "secret"}
+    comes_later = {name for step in (*runbook.before, *runbook.steps) for name in _brings(step)}
+    for section, steps in (("before", runbook.before), ("steps", runbook.steps)):
+        for index, step in enumerate(steps):
+            path: Path = (section, index)
+            # A poll looks at what the step itself has captured; a probe and an undo at what was there before the write.
+            here = {*known, "each.*"} if step.each is not None else known
+            names_ = _Names(here, secrets, comes_later, report)
+            _step(tree, step, path, names_)
+            known |= _brings(step)
+
+
+def _brings(step: Step) -> set[str]:
+    """The names that exist once the step has run; `vars.x.*` stands for all columns of x."""
+    brings: set[str] = set()
+    for name, capture in step.capture.items():
+        brings |= {f"vars.{name}", f"vars.{name}.host"} | {f"vars.{name}.{column}" for column in capture.columns}
+        if capture.from_ == "rows" and not capture.columns:
+            brings.add(f"vars.{name}.*")
+    if isinstance(step, ManualStep):
+        brings |= {f"vars.{step.id}.{name}" for name in step.ask}
+    return brings
+
+
+class _Names:
+    """What may be named at one step."""
+
+    def __init__(self, known: set[str], secrets: set[str], later: set[str], report: Report) -> None:
+        self._known = known
+        self._secrets = secrets
+        self._later = later
+        self._report = report
+
+    def check(self, path: Path, text: str, secret: bool = False, prose: bool = False) -> list[str]:
+        """The names in `text`; says which are unknown, and which are secrets where none may stand."""
+        if "${" not in text:
+            return []
+        try:
+            found = names(text)
+        except UsageError as error:
+            if not prose:  # a shell example in a text for people is no template
+                self._report.error(path, error.message, error.remedy)
+            return []
+        for name in found:
+            if name in self._secrets and not secret:
+                remedy = "Secrets go to stdin or into SQL."
+                self._report.error(path, f"the secret ${{{name}}} would be seen here.", remedy)
+            elif not self._has(name, self._known):
+                self._unknown(path, name, prose)
+        return list(found)
+
+    def condition(self, path: Path, text: str) -> None:
+        try:
+            name = split(text)[0]
+        except UsageError as error:
+            self._report.error(path, error.message, error.remedy)
+            return
+        self.check(path, f"${{{name}}}")
+
+    def _unknown(self, path: Path, name: str, prose: bool) -> None:
+        if self._has(name, self._later):
+            message, remedy = f"${{{name}}} is captured by a later step.", "Move that one up."
+        elif name.startswith("vars."):
+            message, remedy = f"no step captures ${{{name}}}.", "capture: {…} brings a name, ask brings STEP.NAME."
+        else:
+            message, remedy = f"there is no ${{{name}}}.", f"Known: {', '.join(sorted(self._known)) or 'none'}."
+        (self._report.warning if prose else self._report.error)(path, message, remedy)
+
+    @staticmethod
+    def _has(name: str, names_: set[str]) -> bool:
+        return name in names_ or f"{name.rpartition('.')[0]}.*" in names_
+
+
+def _step(tree: Tree, step: Step, path: Path, known: _Names) -> None:
+    used: list[tuple[Path, str]] = []
+    for at, text in _texts(step, path):
+        secret = at[-1] == "query" or at[-2:] == ("stdin", "text")
+        used += [(at, name) for name in known.check(at, text, secret=secret)]
+    if isinstance(step, SqlStep) and step.file is not None and step.file in tree.files:
+        content = tree.files[step.file].decode("utf-8", "replace")
+        used += [((*path, "file"), name) for name in known.check((*path, "file"), content, secret=True)]
+    if step.if_ is not None:
+        known.condition((*path, "if"), step.if_)
+    for field in ("title", "doc", "instructions", "confirm"):
+        known.check((*path, field), getattr(step, field, None) or "", prose=True)
+    if step.mode == "write":
+        slots = {late.name for late in step.late}
+        for at, name in used:
+            if name.startswith("vars.") and name.split(".")[1] not in slots and not isinstance(step, ManualStep):
+                known._report.error(
+                    at,
+                    f"a write uses the captured ${{{name}}}, which nobody can sign beforehand.",
+                    "Declare it under late, with a pattern, or make it a parameter.",
+                )
+    for part in ("probe", "undo"):
+        doing = getattr(step, part)
+        if doing is not None:
+            for at, text in _texts(doing, (*path, part)):
+                known.check(at, text, secret=at[-1] == "query" or at[-2:] == ("stdin", "text"))
+    if isinstance(step, WaitStep) and step.until is not None:
+        for at, text in _texts(step.until, (*path, "until")):
+            known.check(at, text, secret=at[-1] == "query")
+    for name, capture in step.capture.items():
+        for column, text in capture.where.items():
+            known.check((*path, "capture", name, "where", column), text)
+
+
+def _texts(doing: object, path: Path) -> Iterator[tuple[Path, str]]:
+    """(path, text) of everything that a call is made of; `sh` is none, it takes no names."""
+    argv = getattr(doing, "argv", None)
+    if isinstance(argv, str):
+        yield (*path, "argv"), argv
+    else:
+        yield from (((*path, "argv", index), word) for index, word in enumerate(argv or ()))
+    args = getattr(doing, "args", None) or ()
+    if isinstance(args, Mapping):
+        yield from (((*path, "args", name), text) for name, text in args.items())
+    else:
+        yield from (((*path, "args", index), text) for index, text in enumerate(args))
+    for field in ("env", "headers"):
+        yield from (((*path, field, name), text) for name, text in (getattr(doing, field, None) or {}).items())
+    for field in _DOING:
+        text = getattr(doing, field, None)
+        if text is not None:
+            yield (*path, field), text
+    stdin = getattr(doing, "stdin", None)
+    if stdin is not None and stdin.text is not None:
+        yield (*path, "stdin", "text"), stdin.text
+    if stdin is not None and stdin.capture is not None:
+        yield (*path, "stdin", "capture"), f"${{vars.{stdin.capture}}}"
+    each = getattr(doing, "each", None)
+    if isinstance(doing, SshStep | SqlStep | HttpStep) and each is not None:
+        yield (*path, "each", "in"), each.in_
