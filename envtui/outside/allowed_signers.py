@@ -19,9 +19,9 @@ from envtui.core.environment import People
 from envtui.core.errors import InvalidFiles, Problem
 from envtui.outside.sshsig import public_key
 
-SIGNERS: Final = "access/allowed_signers"
-REVOKED: Final = "access/revoked_keys"
-PEOPLE: Final = "access/people.yaml"
+SIGNERS: Final = "allowed_signers"
+REVOKED: Final = "revoked_keys"
+PEOPLE: Final = "people.yaml"
 
 _PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,99}")
 _OPTION = re.compile(r'([A-Za-z-]+)(?:="([^"]*)")?')
@@ -31,8 +31,10 @@ _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 Say = Callable[[int, str, str], None]  # line, message, remedy
 
 
-def roster(environment: str, allowed_signers: str, revoked_keys: str, people: People, prefix: str = "") -> Roster:
-    """Who may sign. `prefix` stands before file names in messages (`production/`).
+def roster(
+    environment: str, allowed_signers: str, revoked_keys: str, people: People, prefix: str = "access/"
+) -> Roster:
+    """Who may sign. `prefix` stands before file names in messages (`production/access/`).
 
     Raises InvalidFiles with every problem of the three files.
     """
@@ -46,7 +48,7 @@ def roster(environment: str, allowed_signers: str, revoked_keys: str, people: Pe
 
 
 def problems(
-    environment: str, allowed_signers: str, revoked_keys: str, people: People, prefix: str = ""
+    environment: str, allowed_signers: str, revoked_keys: str, people: People, prefix: str = "access/"
 ) -> tuple[Problem, ...]:
     """What `roster` would refuse, for `envtui check`."""
     try:
