@@ -187,11 +187,11 @@ async def _filled(act: Act, setting: Setting) -> tuple[Command, bytes]:
     call = act.call
     if not isinstance(call, SshCall):
         raise UsageError(f"{act.id} is no ssh act.", "This is an error of envtui.")
-    env = [(name, await _bytes(text, setting)) for name, text in call.env]
     if act.place.as_ and any(isinstance(part, SecretRef) for _, text in call.env for part in text):
         raise Refused(
             f"{act.id} gives a secret in env to sudo, which would show it to every account there.", "Give it by stdin."
         )
+    env = [(name, await _bytes(text, setting)) for name, text in call.env]
     command = Command(
         argv=tuple([await _bytes(text, setting) for text in call.argv]),
         sh=call.sh.encode() if call.sh is not None else None,
