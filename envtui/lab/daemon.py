@@ -198,7 +198,7 @@ class LiveEnvironment:
             "refused": ", ".join(f"{float(str(s['refused_share'])):.0%}" for s in gateways.values()),
             "http": " ".join(str(gateway.port) for gateway in self.gateways.values()),
             "ssh": " ".join(
-                f"{name}:{sshd.machine.port}" if sshd.machine.port else f"{name}:(behind {sshd.machine.host.behind})"
+                f"{name}:{sshd.machine.port}" if sshd.machine.port else f"{name}:via-{sshd.machine.host.behind}"
                 for name, sshd in self.sshds.items()
             ),
             "postgresql": str(self.cluster.port),
