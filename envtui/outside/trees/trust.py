@@ -88,7 +88,7 @@ class Trust:
 
 def _diff(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
     for path in sorted({*before, *now}):
-        old, new = (texts[path].split("\n") if path in texts else [] for texts in (before, now))
+        old, new = (texts[path].removesuffix("\n").split("\n") if path in texts else [] for texts in (before, now))
         names = ("/dev/null" if path not in before else path, "/dev/null" if path not in now else path)
         for line in difflib.unified_diff(old, new, *names, lineterm="", n=3):
             # Compared raw and made visible after: two lines that only look alike must not look the same here.

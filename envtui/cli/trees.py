@@ -1,0 +1,178 @@
+"""check, list, show, trust and schema: everything that can be said of trees without opening one.
+
+No credential is resolved, nothing is connected to, nothing of a tree is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from envtui.core.errors import InvalidFiles, Problem, UsageError
+from envtui.core.text import clean, clean_line
+from envtui.core.tree import Tree
+from envtui.outside.paths import Paths
+from envtui.outside.trees.load import Forest, errors, read_forest
+from envtui.outside.trees.schema import json_schema
+from envtui.outside.trees.trust import Trust
+from envtui.rules.lint import check
+
+
+def add(verb: str, parser: argparse.ArgumentParser) -> None:
+    """The arguments of one of the verbs."""
+    if verb == "check":
+        parser.add_argument(
+            "folder", nargs="?", metavar="DIR", help="the trees (default: $ENVTUI_RUNBOOKS, the samples)"
+        )
+        parser.add_argument("--json", action="store_true", help="the problems as one JSON list")
+    elif verb == "list":
+        parser.add_argument("environment", nargs="?", metavar="ENV", help="its books; without it, all environments")
+        parser.add_argument("--json", action="store_true", help="one line of JSON for each")
+    elif verb == "show":
+        parser.add_argument("name", metavar="ENV[/BOOK]")
+    elif verb == "trust":
+        parser.add_argument("environment", metavar="ENV")
+        parser.add_argument(
+            "--yes", action="store_true", help="accept without being asked; the difference is printed all the same"
+        )
+    else:
+        parser.add_argument("what", choices=["runbook", "environment"])
+
+
+def run(verb: str, args: argparse.Namespace) -> int:
+    """Run one of the verbs. Exit 1 from check when a tree is not sound, 7 from trust when it was not accepted."""
+    if verb == "check":
+        return _check(args.folder, args.json)
+    if verb == "list":
+        return _list(args.environment, args.json)
+    if verb == "show":
+        return _show(args.name)
+    if verb == "trust":
+        return _trust(args.environment, args.yes)
+    print(json.dumps(json_schema(args.what), indent=2, ensure_ascii=False))
+    return 0
+
+
+def problems_of(forest: Forest) -> tuple[Problem, ...]:
+    """Everything wrong with the trees: read, alone and together."""
+    return tuple(sorted({*forest.problems, *check(forest.trees.values())}))
+
+
+def _check(folder: str | None, as_json: bool) -> int:
+    forest = read_forest(Path(folder) if folder else Paths.from_environment().runbooks)
+    problems = problems_of(forest)
+    bad = errors(problems)
+    if as_json:
+        fields = ("file", "line", "column", "severity", "message", "remedy")
+        found = [{field: getattr(problem, field) for field in fields} for problem in problems]
+        print(json.dumps(found, indent=2, ensure_ascii=True))
+    else:
+        for problem in problems:
+            print(clean_line(_shown(problem), 2000))
+    books = sum(len(tree.books) for tree in forest.trees.values())
+    _say(
+        f"{len(forest.trees)} environments, {books} books: "
+        f"{len(bad) or 'no'} errors, {len(problems) - len(bad) or 'no'} warnings."
+    )
+    return 1 if bad else 0
+
+
+def _list(environment: str | None, as_json: bool) -> int:
+    forest = _forest()
+    if environment is None:
+        for name, tree in sorted(forest.trees.items()):
+            row = {"environment": name, "purpose": tree.environment.purpose, "books": len(tree.books)}
+            print(
+                json.dumps(row)
+                if as_json
+                else clean_line(f"{name}  {len(tree.books)} books  {tree.environment.purpose}")
+            )
+        return 0
+    for book in sorted(_tree(forest, environment).books.values(), key=lambda each: each.path):
+        runbook = book.runbook
+        writes = sum(step.mode == "write" for step in runbook.steps)
+        if as_json:
+            row = {"id": runbook.id, "title": runbook.title, "folder": book.folder, "writes": writes, "path": book.path}
+            print(json.dumps(row))
+        else:
+            mark = f"{writes}W" if writes else "R "
+            print(clean_line(f"{mark}  {'/'.join(filter(None, (book.folder, runbook.id)))}  {runbook.title}"))
+    return 0
+
+
+def _show(name: str) -> int:
+    from envtui.cli.shown import book_lines, environment_lines
+
+    environment, _, book_id = name.partition("/")
+    tree = _tree(_forest(), environment)
+    if not book_id:
+        lines: Iterable[str] = environment_lines(tree)
+    else:
+        book = tree.books.get(book_id.rpartition("/")[2])
+        if book is None:
+            raise UsageError(
+                f"There is no book {book_id!r} in {environment}.", f"envtui list {environment} names them."
+            )
+        lines = book_lines(tree, book)
+    for line in lines:
+        print(clean_line(line, 4000))
+    return 0
+
+
+def _trust(environment: str, yes: bool) -> int:
+    forest = _forest()
+    tree = _tree(forest, environment)
+    trust = Trust(Paths.from_environment().trust)
+    status = trust.status(tree)
+    if status.word == "trusted":
+        _say(f"{environment} is as you accepted it.")
+        return 0
+    print(clean(status.diff, 1_000_000), end="")
+    bad = [each for each in errors(problems_of(forest)) if f"{each.file}/".startswith(f"{tree.root}/")]
+    if bad:
+        raise InvalidFiles(tuple(bad))
+    news = "was never accepted" if status.word == "new" else "changed since you accepted it"
+    _say(f"{environment} {news}. Above: its manifest, who may sign, and its host keys.")
+    if not yes and not _typed(environment):
+        _say(f"Not accepted. {environment} stays closed.")
+        return 7
+    trust.accept(tree)
+    _say(f"Accepted: {tree.trust_sha256[:16]}.")
+    return 0
+
+
+def _typed(environment: str) -> bool:
+    """Whether a person at a terminal typed the environment's name."""
+    if not sys.stdin.isatty():
+        _say("Nobody is at a terminal to accept it: use --yes after reading the difference.")
+        return False
+    print(f"Type {environment} to accept: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip() == environment
+
+
+def _forest() -> Forest:
+    return read_forest(Paths.from_environment().runbooks)
+
+
+def _tree(forest: Forest, name: str) -> Tree:
+    """Raises InvalidFiles when the tree is there and unfit, UsageError when it is not."""
+    if name in forest.trees:
+        return forest.trees[name]
+    if problems := errors(forest.problems_of(name)):
+        raise InvalidFiles(problems)
+    known = ", ".join(forest.trees) or "none that can be read"
+    raise UsageError(f"There is no environment {name!r}.", f"There are: {known}.")
+
+
+def _shown(problem: Problem) -> str:
+    """A problem, its file relative to where the user is."""
+    here = f"{os.getcwd()}/"
+    return ("warning: " if problem.severity == "warning" else "") + str(problem).removeprefix(here)
+
+
+def _say(text: str) -> None:
+    print(clean_line(text), file=sys.stderr)
