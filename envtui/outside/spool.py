@@ -281,7 +281,7 @@ class FileRecording(FileTranscript):
                 _errors_path(self._path).write_bytes(array("Q", [n for span in self._errors for n in span]).tobytes())
 
 
-class FileSpool:
+class DiskSpool:
     """The transcripts of one environment in a private folder (port Spool)."""
 
     def __init__(self, folder: Path, cap: int = CAP) -> None:
