@@ -153,33 +153,34 @@ class _Reader:
     def document(self) -> Document:
         data: object = None
         try:
-            event = self._event()
+            event = self._next()
             while isinstance(event, StreamStartEvent | DocumentStartEvent):
-                event = self._event()
+                event = self._next()
             if isinstance(event, StreamEndEvent):
                 self._problems.append(Problem(self._file, 0, 0, "the file is empty."))
                 raise _GaveUp
             data = self._node(event, (), 1)
-            self._event()  # the document's end
-            event = self._event()
+            self._next()  # the document's end
+            event = self._next()
             if not isinstance(event, StreamEndEvent):
                 self._report(event, "a second document begins here.", "A file is one document: remove the '---'.")
         except _GaveUp:
             data = None
-        self._values.setdefault((), (1, 1))
-        return Document(data, self._values, self._keys, tuple(self._problems))
-
-    def _event(self) -> Any:
-        try:
-            return self._next()
         except YAMLError as error:
             self._problems.append(syntax_problem(error, self._source.decode(), self._file))
-            raise _GaveUp from None
+            data = None
+        self._values.setdefault((), (1, 1))
+        return Document(data, self._values, self._keys, tuple(self._problems))
 
     def _node(self, event: Any, path: Path, depth: int) -> object:
         mark = event.start_mark
         self._values[path] = (mark.line + 1, mark.column + 1)
         kind = type(event)
+        if kind is ScalarEvent and event.anchor is None and event.tag is None:  # nearly all of them
+            plain: str = event.value
+            if plain in _NOTHING and event.implicit[0]:
+                self._nothing(path, plain)
+            return plain
         if kind is AliasEvent:
             self._report(event, f"an alias (*{event.anchor}).", "Quote it if the * is meant; else write the value out.")
             return ""
@@ -188,14 +189,7 @@ class _Reader:
         if event.tag is not None:
             self._report(event, f"a tag ({event.tag}).", "Quote it if the ! is meant; else leave it out.")
         if kind is ScalarEvent:
-            text: str = event.value
-            if text in _NOTHING and event.implicit[0]:
-                what = f"{text} is not a value here." if text else "the value is missing."
-                line, column = self._keys.get(path, self._values[path])
-                self._problems.append(
-                    Problem(self._file, line, column, what, "Leave the key out, or put the text in quotes.")
-                )
-            return text
+            return event.value
         if depth > MAX_DEPTH:
             self._report(event, f"more than {MAX_DEPTH} objects and lists in one another.")
             raise _GaveUp
@@ -206,11 +200,11 @@ class _Reader:
     def _object(self, path: Path, depth: int) -> dict[str, object]:
         found: dict[str, object] = {}
         end, scalar = MappingEndEvent, ScalarEvent
-        while type(event := self._event()) is not end:
+        while type(event := self._next()) is not end:
             if type(event) is not scalar:
                 self._report(event, "a key that is not text.", "Quote it if it begins with { [ * or &.")
                 self._node(event, (*path, ""), depth + 1)
-                self._node(self._event(), (*path, ""), depth + 1)
+                self._node(self._next(), (*path, ""), depth + 1)
                 continue
             key: str = event.value
             inner = (*path, key)
@@ -221,18 +215,24 @@ class _Reader:
             if key in found:
                 first = self._keys[inner][0]
                 self._report(event, f"{key!r} is here for the second time; the first is in line {first}.", "Keep one.")
-                self._node(self._event(), (*inner, ""), depth + 1)
+                self._node(self._next(), (*inner, ""), depth + 1)
                 continue
             self._keys[inner] = place
-            found[key] = self._node(self._event(), inner, depth + 1)
+            found[key] = self._node(self._next(), inner, depth + 1)
         return found
 
     def _list(self, path: Path, depth: int) -> list[object]:
         found: list[object] = []
         end = SequenceEndEvent
-        while type(event := self._event()) is not end:
+        while type(event := self._next()) is not end:
             found.append(self._node(event, (*path, len(found)), depth + 1))
         return found
+
+    def _nothing(self, path: Path, text: str) -> None:
+        line, column = self._keys.get(path, self._values[path])
+        what = f"{text} is not a value here." if text else "the value is missing."
+        remedy = "Leave the key out, or put the text in quotes."
+        self._problems.append(Problem(self._file, line, column, what, remedy))
 
     def _report(self, event: Any, message: str, remedy: str = "") -> None:
         mark: Any = event.start_mark
