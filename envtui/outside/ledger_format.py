@@ -45,7 +45,7 @@ SCHEMA = {
     },
 }
 
-_NUMBERS = struct.Struct(">QqQ")
+NUMBERS = struct.Struct(">QqQ")
 _WITNESS = struct.Struct(">16sQ32s8s")
 _NETWORK = {
     "nfs",
@@ -70,7 +70,7 @@ def genesis(ledger: bytes) -> bytes:
 
 def row_hash(ledger: bytes, seq: int, at_ms: int, prev: bytes, body: bytes) -> bytes:
     """The hash of an entry. Every field has a fixed length or says it, so that two entries never hash the same bytes."""
-    return hashlib.sha256(b"".join((DOMAIN, ledger, prev, _NUMBERS.pack(seq, at_ms, len(body)), body))).digest()
+    return hashlib.sha256(b"".join((DOMAIN, ledger, prev, NUMBERS.pack(seq, at_ms, len(body)), body))).digest()
 
 
 def schema_problem(connection: sqlite3.Connection) -> str:
