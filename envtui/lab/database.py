@@ -149,8 +149,8 @@ class AccessLog:
 class Line:
     """Sessions in production that really wait for one another, and one query that takes long.
 
-    nightly-billing updated order 1 and sits in its transaction. checkout-1 updated order 2 and waits for order 1,
-    checkout-2 waits for order 1 as well, checkout-3 waits for order 2.
+    nightly-billing updated order 1 and sits in its transaction. checkout-1 updated order 2 and waits for order 1;
+    checkout-2 wants order 1 too and checkout-3 order 2, so both stand behind checkout-1.
     """
 
     def __init__(self, dsn_of: Any, passwords: Mapping[str, str]) -> None:
@@ -167,12 +167,9 @@ class Line:
         first = await self._session("shop", WAITING[1])
         await first.execute("begin")
         await first.execute("update orders set state = 'paid' where id = 2")
-        for session, order in (
-            (first, 1),
-            (await self._session("shop", WAITING[2]), 1),
-            (await self._session("shop", WAITING[3]), 2),
-        ):
-            self._wait(session, f"update orders set state = 'paid' where id = {order:d}")  # noqa: S608 - 1 or 2
+        await self._stand(first, 1)
+        await self._stand(await self._session("shop", WAITING[2]), 1)
+        await self._stand(await self._session("shop", WAITING[3]), 2)
         slow = await self._session("shop", "monthly-report")
         self._wait(slow, "select o.state, sum(o.total_cents), pg_sleep(86400) from orders o group by o.state")
 
@@ -180,6 +177,14 @@ class Line:
         connection = await connect(self._dsn_of("gateway", role, self._passwords[role]), application)
         self._connections.append(connection)
         return connection
+
+    async def _stand(self, session: psycopg.AsyncConnection[Any], order: int) -> None:
+        """Ask for an order that is locked. Returns once the session waits, so that the line is the same each time."""
+        self._wait(session, f"update orders set state = 'paid' where id = {order:d}")  # noqa: S608 - 1 or 2
+        waits = "select exists (select from pg_stat_activity where pid = %s and wait_event_type = 'Lock')"
+        async with await connect(self._dsn_of("gateway")) as watcher:
+            while (await (await watcher.execute(waits, [session.info.backend_pid])).fetchone()) != (True,):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
 
     def _wait(self, session: psycopg.AsyncConnection[Any], text: str) -> None:
         async def wait() -> None:

@@ -80,7 +80,7 @@ WORLDS = (
         sql_write_file="staging-pg-deployer",
         status_file="staging-probe-token",
         http="http://gw1.staging.example:8080",
-        register="registers/staging.json",
+        register="registers/staging.jsonl",
         requests_per_second=12,
     ),
     World(
@@ -102,7 +102,7 @@ WORLDS = (
         sql_write_file="production-sql-write",
         status_file="production-metrics",
         http="http://gw1.production.example:8080",
-        register="registers/production.json",
+        register="registers/production.jsonl",
         requests_per_second=18,
         database_behind="bastion",
         owns_tables=False,
