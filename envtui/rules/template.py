@@ -40,6 +40,10 @@ class Scope:
         """The same with `${run.host}` being `member`."""
         return replace(self, known={**self.known, "run.host": Value(type="host", text=member, origin="run")})
 
+    def comes(self, name: str) -> bool:
+        """Whether a value of that name can come later; `vars.x.*` in `later` stands for any column of x."""
+        return name in self.later or f"{name.rpartition('.')[0]}.*" in self.later
+
     def type_of(self, name: str) -> str:
         """The value type of a name, `string` where none was declared."""
         if name in self.known:
@@ -127,9 +131,11 @@ def _named(ref: Ref, text: str, scope: Scope, where: str) -> Piece:
         if value.secret:
             return SecretRef(name.partition(".")[2], value.reference)
         return Given(name, value)
-    if name in scope.later:
+    if scope.comes(name):
         return ref
-    close = difflib.get_close_matches(name, [*scope.known, *scope.later], 1)
+    close = difflib.get_close_matches(
+        name, [*scope.known, *(each for each in scope.later if not each.endswith("*"))], 1
+    )
     remedy = f"Did you mean ${{{close[0]}}}?" if close else _remedy(name)
     raise UsageError(f"{_at(where, text, text.find('${' + name))}${{{name}}} is not known here.", remedy)
 

@@ -49,9 +49,16 @@ def typed(name: str, param: Param, text: str | None, origin: Origin = "given") -
     return Value(type=param.type, text=str(int(text)) if param.type == "int" else text, origin=origin)
 
 
-def answer(name: str, type_: ValueType, text: str, origin: Origin = "answer") -> Value:
-    """An answer of a person, or a captured text (`origin="capture"`), as a value of `type_`. Raises UsageError."""
-    return typed(name, Param(type=type_), text, origin)
+def typed_answer(name: str, type_: ValueType, text: str | None) -> Value:
+    """What a person answered to a question of the book, as a value of `type_`. Raises UsageError, also for None."""
+    if text is None:
+        raise UsageError(f"{name} needs an answer ({type_}).", "Give it.")
+    return typed(name, Param(type=type_), text, "answer")
+
+
+def typed_capture(name: str, type_: ValueType, text: str) -> Value:
+    """What a target said, as a value of `type_`. Raises UsageError."""
+    return typed(name, Param(type=type_), text, "capture")
 
 
 def inputs(params: Mapping[str, Param], given: Mapping[str, str]) -> tuple[tuple[str, Value], ...]:
