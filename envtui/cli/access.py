@@ -1,0 +1,178 @@
+"""`envtui request`, `envtui sign` and `envtui incident`: write access by paste, without a screen.
+
+stdout is the block (or the incident's id), nothing else: it can be piped to the clipboard or to the other side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+
+import msgspec
+
+from envtui.compose import World
+from envtui.core.canonical import canonical
+from envtui.core.errors import UsageError
+from envtui.core.shape import seconds
+from envtui.core.text import clean, clean_line
+from envtui.engine.access import Review
+from envtui.outside.incident_file import register_of
+from envtui.outside.system_clock import SystemClock
+from envtui.outside.trees.trust import Trust
+from envtui.rules import reading
+
+from .run import pairs
+
+READ_LIMIT = 4 * 1024 * 1024
+"""Characters that `sign` reads."""
+
+
+def add(verb: str, parser: argparse.ArgumentParser) -> None:
+    """The arguments of `request`, `sign` and `incident`."""
+    if verb == "request":
+        parser.add_argument("environment", metavar="ENV")
+        parser.add_argument("book", metavar="BOOK")
+        parser.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
+        parser.add_argument("--incident", default="", metavar="ID", help="the incident under which it is done")
+        parser.add_argument("--reason", required=True, metavar="TEXT", help="why it has to be changed now")
+        parser.add_argument(
+            "--for", dest="ttl", default="", metavar="30m", help="how long (default: what policy allows)"
+        )
+        parser.add_argument("--full", action="store_true", help="send the plan along, to find a difference")
+    elif verb == "sign":
+        parser.add_argument("environment", metavar="ENV")
+        parser.add_argument("--deny", action="store_true", help="answer no")
+        parser.add_argument("--reason", default="", metavar="TEXT", help="said with the answer")
+        parser.add_argument("--yes", action="store_true", help="do not ask for the environment's name to be typed")
+        parser.add_argument(
+            "--key", default="", metavar="REF", help="agent:SHA256:… or file:PATH (default: signing_key)"
+        )
+    else:
+        does = parser.add_subparsers(dest="does", required=True, metavar="open|close|list")
+        opening = does.add_parser("open", help="record an incident; prints its id")
+        opening.add_argument("environment", metavar="ENV")
+        opening.add_argument("--title", required=True, metavar="TEXT")
+        opening.add_argument("--severity", default="", metavar="TEXT")
+        opening.add_argument("--id", default="", metavar="ID", help="its id elsewhere (default: the next INC number)")
+        closing = does.add_parser("close", help="close an incident, which ends every write access under it")
+        closing.add_argument("environment", metavar="ENV")
+        closing.add_argument("incident", metavar="ID")
+        listing = does.add_parser("list", help="every incident, oldest first")
+        listing.add_argument("environment", metavar="ENV")
+        listing.add_argument("--json", action="store_true", help="one line of JSON for each")
+
+
+def run(verb: str, args: argparse.Namespace) -> int:
+    """Do it; returns the exit code."""
+    if verb == "incident":
+        return _incident(args)
+    return asyncio.run(_request(args) if verb == "request" else _sign(args))
+
+
+async def _request(args: argparse.Namespace) -> int:
+    ttl_ms = _milliseconds(args.ttl)
+    params = pairs(args.param, "--param")
+    async with await World.of(os.environ).open(args.environment) as session:
+        plan = session.plan(args.book, params, args.incident)
+        request, block = await session.access.ask(
+            plan, args.incident, args.reason, ttl_ms, waiting=_say, full=args.full
+        )
+        policy = session.environment.access.signoff
+        asked_of = session.access.terms.roster.approvers(policy.roles, besides=request.requester.person)
+    print(block, end="")
+    _say(
+        f"Request {request.id} for run {request.run}, {len(plan.writes)} writes, valid until {reading.moment(request.expires_ms)}."
+    )
+    if policy.min:
+        count = "the signature" if policy.min == 1 else f"{policy.min} signatures"
+        _say(f"Send the block to {reading.people(asked_of)} for {count}: envtui sign {request.environment}")
+    else:
+        _say("Your own signature is enough here.")
+    _say(f"Then: envtui run {request.environment} {request.book} --grant FILE   (FILE: this block and every answer)")
+    return 0
+
+
+async def _sign(args: argparse.Namespace) -> int:
+    if sys.stdin.isatty():
+        _say("Paste the request, then press Ctrl-D.")
+    text = sys.stdin.read(READ_LIMIT + 1)
+    async with await World.of(os.environ).open(args.environment) as session:
+        review = await session.access.review(text)
+        _show(review)
+        if not args.yes:
+            _confirm(args.environment, "deny" if args.deny else "approve")
+        verdict = "deny" if args.deny else "approve"
+        block = await session.access.sign(review, verdict, key=args.key, reason=args.reason, waiting=_say)
+    print(block, end="")
+    _say(f"Send this block back to {review.request.requester.person}.")
+    return 0
+
+
+def _show(review: Review) -> None:
+    """What is asked, in full, as this side computed it."""
+    before = None
+    for label, text in reading.lines(review.request, review.incident, review.plan):
+        _say(f"{'' if label == before else label:<12} {text}")
+        before = label
+    for difference in review.differences:
+        _say(f"{'DIFFERS':<12} {difference}")
+    for refusal in review.refusals:
+        _say(f"{'NOT POSSIBLE':<12} {refusal}")
+
+
+def _confirm(environment: str, verdict: str) -> None:
+    """Ask on the terminal itself: stdin was the block. Raises UsageError when it is not typed."""
+    try:
+        with open("/dev/tty", "r+") as terminal:
+            terminal.write(f"Type {environment} to {verdict}: ")
+            terminal.flush()
+            typed = terminal.readline().strip()
+    except OSError as error:
+        raise UsageError("There is no terminal to ask on.", "Read what is asked, then give --yes.") from error
+    if typed != environment:
+        raise UsageError("Nothing was signed.", f"Type {environment} in full to {verdict}.")
+
+
+def _incident(args: argparse.Namespace) -> int:
+    world = World.of(os.environ)
+    tree, _, _ = world.tree(args.environment)
+    Trust(world.paths.trust).require(tree)  # the tree names the file that is written
+    register = register_of(tree.environment.access.incident, tree.root)
+    now_ms = SystemClock().wall_ms()
+    by = world.operator.name
+    if args.does == "open":
+        opened = register.open(
+            title=args.title,
+            environment=args.environment,
+            by=by,
+            now_ms=now_ms,
+            severity=args.severity,
+            incident=args.id,
+        )
+        print(opened.id)
+        _say(f"{reading.incident_words(opened)}, in {register.path}")
+    elif args.does == "close":
+        closed = register.close(args.incident, by=by, now_ms=now_ms)
+        print(closed.id)
+        _say(f"{closed.id} is closed: every write access under it ends within a minute.")
+    else:
+        for one in register.all():
+            if args.json:
+                print(canonical(msgspec.to_builtins(one)).decode())
+            else:
+                print(clean_line(f"{one.id:<12} {one.environment:<12} {reading.incident_words(one)}", 400))
+    return 0
+
+
+def _milliseconds(duration: str) -> int:
+    try:
+        return round(seconds(duration) * 1000) if duration else 0
+    except ValueError as error:
+        raise UsageError(f"--for {duration!r} is no duration.", "Write it like 30m.") from error
+
+
+def _say(text: str) -> None:
+    """Narration, to stderr, cleaned: it quotes what others wrote."""
+    print(clean(text, 8000), file=sys.stderr)
