@@ -274,7 +274,8 @@ class Connector:
         credential = self._environment.credentials.get(act.place.credential)
         if credential is None or (credential.kind, credential.access) != ("sql", act.mode):
             raise Unsound(
-                f"{act.place.credential or 'no credential'} is no sql credential for {act.mode}ing.", "Plan it again."
+                f"{act.place.credential or 'no credential'} is no sql credential for {act.mode} access.",
+                "Plan it again.",
             )
         return credential
 

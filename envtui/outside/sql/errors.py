@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from psycopg import Error
 
 _BY_CODE: dict[str, tuple[type[EnvtuiError], str, str]] = {
+    "22021": (Failed, "The database holds bytes that are not UTF-8", "Read that column as bytea: convert_to(…)."),
     "25006": (Refused, "This statement writes, and reads run in a READ ONLY transaction", "Make it a write step."),
     "25001": (Failed, "This statement cannot run inside a transaction", "Use `transaction: none`."),
     "42501": (
