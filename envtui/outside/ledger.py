@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import queue
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -234,6 +235,36 @@ def read_entries(path: Path, run: str | None = None) -> Sequence[Entry]:
             return _entries(connection, run=run)
     except sqlite3.Error as error:
         raise _translated(error, path) from error
+
+
+def exported(path: Path, run: str | None = None) -> Iterator[str]:
+    """A ledger, or one run of it, as JSON Lines without newlines: canonical, so that each hash can be computed again.
+
+    `event` in canonical form is the body that was hashed. Raises LedgerBroken.
+    """
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(read_only(path)) as connection:
+            ledger = ledger_id(connection).hex()
+            wanted = None if run is None else {entry.seq for entry in _entries(connection, run=run)}
+            rows = connection.execute("SELECT seq, at_ms, prev, body, hash FROM entries ORDER BY seq")
+            for seq, at_ms, prev, body, digest in rows:
+                if wanted is None or seq in wanted:
+                    yield canonical(
+                        {
+                            "ledger": ledger,
+                            "seq": seq,
+                            "at_ms": at_ms,
+                            "prev": prev.hex(),
+                            "hash": digest.hex(),
+                            "event": json.loads(body),
+                        }
+                    ).decode()
+    except sqlite3.Error as error:
+        raise _translated(error, path) from error
+    except ValueError as error:
+        raise LedgerBroken(f"{path} has an entry that is no JSON.", KEEP) from error
 
 
 def read_only(path: Path) -> sqlite3.Connection:
