@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from itertools import islice, product, repeat
+from typing import Literal
 
 import msgspec
 
 from envtui.core.act import Place
-from envtui.core.environment import Credential, Environment, HttpTarget, Target
+from envtui.core.environment import Credential, Environment, HttpTarget, SqlTarget, SshTarget, Target
 from envtui.core.errors import UsageError
 
 MAX_MEMBERS = 1000
@@ -54,6 +55,7 @@ def places(
             f"{environment.name} has no target {target}.", f"There are: {', '.join(environment.targets) or 'none'}."
         )
     kind = _kind(described)
+    assert kind is not None
     name = described.read if access == "read" else described.write
     if name is None:
         raise UsageError(
@@ -99,8 +101,16 @@ def _account(target: str, as_: str | None, user: str, credential: Credential) ->
     return as_
 
 
-def _kind(target: Target | None) -> str:
-    return "" if target is None else str(target.__struct_config__.tag)
+def _kind(target: Target | None) -> Literal["ssh", "sql", "http"] | None:
+    match target:
+        case SshTarget():
+            return "ssh"
+        case SqlTarget():
+            return "sql"
+        case HttpTarget():
+            return "http"
+        case None:
+            return None
 
 
 def _entry(target: str, entry: str, port: int) -> list[Member]:
