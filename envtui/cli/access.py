@@ -55,7 +55,7 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
         opening.add_argument("environment", metavar="ENV")
         opening.add_argument("--title", required=True, metavar="TEXT")
         opening.add_argument("--severity", default="", metavar="TEXT")
-        opening.add_argument("--id", default="", metavar="ID", help="its id elsewhere (default: the next INC number)")
+        opening.add_argument("--id", default="", metavar="ID", help="its id elsewhere (default: the next number)")
         closing = does.add_parser("close", help="close an incident, which ends every write access under it")
         closing.add_argument("environment", metavar="ENV")
         closing.add_argument("incident", metavar="ID")

@@ -75,7 +75,7 @@ class Register:
     def open(
         self, *, title: str, environment: str, by: str, now_ms: int, severity: str = "", incident: str = ""
     ) -> Incident:
-        """Records an incident and gives it back; without an id it gets the next INC number.
+        """Records an incident and gives it back; without an id it gets the next number.
 
         Raises UsageError for a title or an id that will not do, Refused when the id is taken, Failed when it cannot be written.
         """
@@ -84,7 +84,7 @@ class Register:
                 f"An incident needs a title of one line, up to {TITLE_LIMIT} characters.", "Give --title TEXT."
             )
         with self._locked() as known:
-            name = incident or _next(known)
+            name = incident or _next(known, self._pattern)
             if not re.fullmatch(self._pattern, name) or len(name) > 64:
                 raise UsageError(f"{name[:64]!r} is not an incident's id here: {self._pattern}.", "Give one with --id.")
             if name in known and known[name].state == "open":
@@ -219,6 +219,9 @@ def _fold(data: bytes, where: str) -> dict[str, Incident]:
     return known
 
 
-def _next(known: dict[str, Incident]) -> str:
-    numbers = [int(name[4:]) for name in known if re.fullmatch(r"INC-\d{1,12}", name)]
-    return f"INC-{max([FIRST_NUMBER - 1, *numbers]) + 1}"
+def _next(known: dict[str, Incident], pattern: str) -> str:
+    """The next number behind the prefix that the pattern names (`CHG-\\d+`), or behind INC."""
+    named = re.fullmatch(r"([A-Z][A-Z0-9]*)-\\d\+", pattern)
+    prefix = f"{named.group(1) if named else 'INC'}-"
+    numbers = [int(name[len(prefix) :]) for name in known if re.fullmatch(rf"{prefix}\d{{1,12}}", name)]
+    return f"{prefix}{max([FIRST_NUMBER - 1, *numbers]) + 1}"

@@ -38,6 +38,13 @@ def test_open_list_close(register: Register) -> None:
     assert register.get("OPS-7").severity == "high"
 
 
+def test_the_next_number_has_the_prefix_that_the_policy_names(tmp_path: Path) -> None:
+    changes = Register(tmp_path / "r", r"CHG-\d+")
+    assert [opened(changes).id, opened(changes).id] == ["CHG-1001", "CHG-1002"]
+    with pytest.raises(UsageError, match="Give one with --id"):
+        opened(Register(tmp_path / "r", r"[a-z]{3}-\d+"))
+
+
 def test_a_directory_holds_the_register(tmp_path: Path) -> None:
     opened(Register(tmp_path, PATTERN))
     assert (tmp_path / FILE).is_file()
