@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from envtui.cli.main import VERBS
 from envtui.core.errors import Failed, UsageError
@@ -133,33 +134,43 @@ def _play(lab: Lab, *, broken: bool) -> int:
         raise UsageError(
             "The screens need a terminal.", "Without one: `envtui lab up`, then `envtui lab as asha run …`."
         )
+    from envtui.lab.people import command, variables
+
     with contextlib.ExitStack() as until_the_end:
         if not lab.alive():
             until_the_end.enter_context(_for_now(lab))
         if broken:
             tell(lab, "break jwt")
         _say("You are Asha, and you are on call." + (" Production answers 403 to everyone." if broken else ""))
-        from envtui.lab.people import command, variables
-
-        return subprocess.call(command([]), env=variables(lab, ON_CALL, os.environ))
+        screens = subprocess.Popen(command([]), env=variables(lab, ON_CALL, os.environ))
+        with _signals_are_theirs(screens):
+            return screens.wait()
 
 
 @contextlib.contextmanager
 def _for_now(lab: Lab) -> Iterator[None]:
     """A lab that ends with this block, and with this process however that ends."""
-
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGHUP, signal.SIGTERM)}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the screens have the key
     daemon = start(lab, while_open=True)
+    assert daemon.stdin is not None
     try:
         yield
     finally:
-        assert daemon.stdin is not None
         daemon.stdin.close()
         daemon.wait()
+
+
+@contextlib.contextmanager
+def _signals_are_theirs(screens: subprocess.Popen[bytes]) -> Iterator[None]:
+    """What would end this process ends the screens, in their own way, and then the lab. A terminal tells both itself."""
+    handlers: dict[signal.Signals, Any] = {
+        signal.SIGTERM: lambda number, frame: screens.send_signal(number),
+        signal.SIGHUP: signal.SIG_IGN,
+        signal.SIGINT: signal.SIG_IGN,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
