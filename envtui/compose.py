@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envtui.core.access import Permit, Terms
 from envtui.core.act import Act
 from envtui.core.environment import Command
-from envtui.core.errors import InvalidFiles, Problem, UsageError
-from envtui.core.ports import Reader, Writer
+from envtui.core.errors import InvalidFiles, LedgerBroken, Problem, UsageError
+from envtui.core.ports import Reader, Tunnels, Writer
 from envtui.core.redact import Redactor
 from envtui.core.secret import Secret
 from envtui.core.tree import Tree
@@ -31,9 +32,13 @@ from envtui.outside.ssh_keygen import Keygen, KeygenVerifier, open_signer
 from envtui.outside.system_clock import SystemClock
 from envtui.outside.trees.load import Forest, errors, read_forest
 from envtui.outside.trees.trust import Trust, TrustStatus
-from envtui.rules.isolation import shared
-from envtui.rules.lint import lint
+from envtui.rules.lint import check
+from envtui.rules.places import places
 from envtui.rules.run import Run, fold_all
+
+if TYPE_CHECKING:
+    from envtui.outside.sql.connect import Connector
+    from envtui.outside.ssh.links import Setting as SshSetting
 
 THREADS = 24
 """Of one session: connections drain their streams in them (measured: 16 to 32 serve 300 hosts)."""
@@ -65,7 +70,7 @@ class World:
 
     def problems(self, forest: Forest) -> tuple[Problem, ...]:
         """Everything `check` says of the trees, alone and together."""
-        return tuple(sorted({*forest.problems, *shared(forest.trees), *(p for t in forest.trees.values() for p in lint(t))}))
+        return tuple(sorted({*forest.problems, *check(forest.trees.values())}))
 
     def lobby(self) -> Lobby:
         """The summaries of all environments. No credential, no connection, no secret."""
@@ -137,7 +142,9 @@ class World:
         secrets = _Remembering(
             ReferencedSecrets(self.config.secret_folders, self.config.commands, environ=self.variables)
         )
-        roster = allowed_signers.roster(name, tree.allowed_signers, tree.revoked_keys, tree.people, f"{tree.root}/access/")
+        roster = allowed_signers.roster(
+            name, tree.allowed_signers, tree.revoked_keys, tree.people, f"{tree.root}/access/"
+        )
         doors = _Doors(tree, self.config.operator, secrets, executor, clock)
         keygen = Keygen(self.variables)
         terms = Terms(
@@ -160,8 +167,18 @@ class World:
             signer=lambda reference: open_signer(reference or self.config.signing_key, keygen),
             verifier=KeygenVerifier(roster, clock, keygen),
             executor=executor,
+            verify=lambda: _verified(self.paths.ledger(name)),
         )
         return EnvironmentSession(tree, order, last, self.operator, bundle, terms)
+
+
+def _verified(path: Path) -> str:
+    from envtui.outside.ledger_verify import verify
+
+    verdict = verify(path)
+    if not verdict.sound:
+        raise LedgerBroken(verdict.why, "Keep the file as it is and tell the owners of this environment.")
+    return f"{verdict.entries} entries, unbroken"
 
 
 class _Remembering:
@@ -215,7 +232,52 @@ class _Doors(Mapping[str, Reader]):
 
     def writer(self, permit: Permit, act: Act) -> Writer:
         """The one way to write: a connection with the write credential, for this permit and this act."""
-        raise NotImplementedError
+        if act.place.kind == "ssh":
+            from envtui.outside.ssh.session import SshWriter
+
+            return SshWriter(permit, self._ssh())
+        if act.place.kind == "sql":
+            from envtui.outside.sql.writer import SqlWriter
+
+            return SqlWriter(permit, self._sql(permit.run))
+        from envtui.outside.http import HttpWriter
+
+        return HttpWriter(permit, self._tree.environment, Path(self._tree.root), self._secrets)
 
     def _make(self, kind: str) -> Reader:
-        raise NotImplementedError
+        if kind == "ssh":
+            from envtui.outside.ssh.session import SshReader
+
+            return SshReader(self._ssh())
+        if kind == "sql":
+            from envtui.outside.sql.session import SqlReader
+
+            return SqlReader(self._sql(""))
+        from envtui.outside.http import HttpReader
+
+        return HttpReader(self._tree.environment, Path(self._tree.root), self._secrets)
+
+    def _ssh(self) -> SshSetting:
+        from envtui.outside.ssh.known_hosts import KnownHosts
+        from envtui.outside.ssh.links import Setting
+
+        environment = self._tree.environment
+        return Setting(
+            environment=environment,
+            known_hosts=KnownHosts(self._tree.known_hosts, f"{self._tree.root}/known_hosts"),
+            secrets=self._secrets,
+            operator=self._operator,
+            hosts=lambda target: places(environment, target, "read", self._operator),
+            executor=self._executor,
+        )
+
+    def _sql(self, label: str) -> Connector:
+        from envtui.outside.sql.connect import Connector
+
+        return Connector(self._tree.environment, Path(self._tree.root), self._secrets, self, label)
+
+    async def forward(self, via: str, host: str, port: int) -> tuple[str, int]:
+        """The Tunnels port: through this session's own verified SSH connections."""
+        ssh = self["ssh"]
+        assert isinstance(ssh, Tunnels)
+        return await ssh.forward(via, host, port)

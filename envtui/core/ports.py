@@ -6,7 +6,7 @@ Everything that waits is async; everything that may block runs in the session's 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
@@ -86,6 +86,7 @@ class Writer(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
 class Tunnels(Protocol):
     """The way to a target through an ssh target of the same environment (`via`)."""
 

@@ -17,7 +17,7 @@ from envtui import __version__
 from envtui.core.access import Request, Terms
 from envtui.core.act import Act, HttpCall, Place, Plan, SqlCall, SshCall
 from envtui.core.environment import Environment, SqlTarget, SshTarget, Target
-from envtui.core.errors import EnvtuiError, Refused, UsageError
+from envtui.core.errors import EnvtuiError, Refused, Unsound, UsageError
 from envtui.core.events import Entry, RunStarted, SessionOpened, SignOffRefused
 from envtui.core.ids import new_id
 from envtui.core.ports import Shown
@@ -321,7 +321,7 @@ class EnvironmentSession:
         return tuple(self._connections.values())
 
     async def _look_at(self, place: Place) -> None:
-        call = {"ssh": SshCall(), "sql": SqlCall(text=""), "http": HttpCall()}[place.kind]
+        call = SshCall() if place.kind == "ssh" else SqlCall(text="") if place.kind == "sql" else HttpCall()
         key = (place.target, place.member)
         try:
             shown = await self.ways.readers[place.kind].open(Act(step="look", mode="read", place=place, call=call))
@@ -331,6 +331,18 @@ class EnvironmentSession:
                 place.target, place.member, place.kind, error=self.ways.masked(str(error)), error_code=error.exit_code
             )
             self._tell()
+
+    async def verify_ledger(self) -> str:
+        """Every entry, recomputed. Returns what was found in words; raises LedgerBroken."""
+        try:
+            said = await asyncio.get_running_loop().run_in_executor(self.ways.executor, self.ways.verify)
+        except Unsound as error:
+            self._ledger_problem = error.message
+            raise
+        finally:
+            self._tell()
+        self._ledger_problem = ""
+        return said
 
     def connected(self, shown: Shown, kind: str) -> None:
         """Remember what a connection showed."""

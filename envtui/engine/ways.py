@@ -28,3 +28,4 @@ class Ways:
     signer: Callable[[str], Awaitable[Signer]]  # by reference; '' is the user's own key
     verifier: Verifier
     executor: Executor
+    verify: Callable[[], str]  # the whole ledger, recomputed: what was found, or LedgerBroken

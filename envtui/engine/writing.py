@@ -7,13 +7,14 @@ end, and gives it back to read by itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from envtui.core.access import Grant, Permit, Request, Terms
 from envtui.core.act import Act, Plan
 from envtui.core.errors import NeedsWrite
-from envtui.core.events import Entry, Event, GrantEnded, SignedOff, SignOffRefused
+from envtui.core.events import Entry, Event, Head, SignedOff, SignOffRefused
+from envtui.core.ports import Journal
 
 from . import access
 from .runner import RunTask
@@ -29,16 +30,28 @@ def quiet(_: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Through:
-    """The journal as `access` uses it, through the run, so that the run's fold sees what it writes."""
+    """The journal with appends going through a run, so that the run's fold sees what `access` writes."""
 
     task: RunTask
-    ways: Ways
+    journal: Journal
 
     async def append(self, event: Event) -> Entry:
         return (await self.task.append(event))[-1]
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.ways.journal, name)
+    async def append_all(self, events: Sequence[Event]) -> Sequence[Entry]:
+        return await self.task.append(*events)
+
+    async def read(self, run: str | None = None) -> Sequence[Entry]:
+        return await self.journal.read(run)
+
+    def follow(self, after: int = 0) -> AsyncIterator[Entry]:
+        return self.journal.follow(after)
+
+    async def head(self) -> Head:
+        return await self.journal.head()
+
+    async def close(self) -> None:
+        """The session closes the journal, not a run of it."""
 
 
 class WriteAccess:
@@ -115,7 +128,7 @@ class WriteAccess:
         """Check a sign-off and write down that it came, or why it does not count."""
         return await access.receive(
             block,
-            task.run,
+            task.run.id,
             terms=self.terms,
             verifier=self._ways.verifier,
             journal=self._journal(task),
@@ -125,7 +138,7 @@ class WriteAccess:
     async def standing(self, task: RunTask) -> access.Standing:
         """How far the request of a run is, and what still lacks."""
         return await access.status(
-            task.run,
+            task.run.id,
             terms=self.terms,
             plan=task.plan,
             verifier=self._ways.verifier,
@@ -136,7 +149,7 @@ class WriteAccess:
     async def activate(self, task: RunTask) -> Grant:
         """Write access begins. Raises Refused with everything that still lacks."""
         grant = await access.activate(
-            task.run,
+            task.run.id,
             terms=self.terms,
             plan=task.plan,
             verifier=self._ways.verifier,
@@ -154,19 +167,23 @@ class WriteAccess:
         if grant is None:
             raise NeedsWrite(f"Act {act.id} writes and this run has no write access.", "Ask for it.")
         return await access.spend(
-            grant, act, 1, terms=self.terms, tracker=self._ways.tracker, journal=self._journal(task), clock=self._ways.clock
+            grant,
+            act,
+            1,
+            terms=self.terms,
+            tracker=self._ways.tracker,
+            journal=self._journal(task),
+            clock=self._ways.clock,
         )
 
-    async def end(self, task: RunTask, reason: str, why: str = "") -> None:
+    async def end(self, task: RunTask, reason: access.EndReason, why: str = "") -> None:
         """Back to read. Does nothing when there is no grant."""
         grant = self._grants.pop(task.run.id, None)
         keeper = self._keepers.pop(task.run.id, None)
         if keeper is not None and keeper is not asyncio.current_task():
             keeper.cancel()
         if grant is not None:
-            await self._journal(task).append(
-                GrantEnded(run=task.run.id, grant=grant.id, reason=_reason(reason), why=why)  # type: ignore[arg-type]
-            )
+            await access.end(grant, reason, journal=self._journal(task), why=why)
 
     async def close(self, tasks: Mapping[str, RunTask]) -> None:
         """End every grant: the process is leaving."""
@@ -183,9 +200,5 @@ class WriteAccess:
                 await self.end(task, *over)
                 return
 
-    def _journal(self, task: RunTask | None) -> object:
-        return self._ways.journal if task is None else _Through(task, self._ways)
-
-
-def _reason(word: str) -> str:
-    return word
+    def _journal(self, task: RunTask | None) -> Journal:
+        return self._ways.journal if task is None else _Through(task, self._ways.journal)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from envtui.core.act import Act, Plan, PlannedStep
 from envtui.core.events import Word
-from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step
+from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step, WaitStep
+from envtui.core.shape import seconds
 
 from .condition import holds
 from .run import ASKS, STAYS, Run, StepState
@@ -128,8 +129,8 @@ def decide(run: Run, plan: Plan, book: Runbook) -> Next:
     if run.word is not None:
         return Done(run.word, run.why)
     if run.in_doubt:
-        step = next(s for s in run.steps if any(a in run.in_doubt for a in s.acts))
-        return Doubt(step.id, run.in_doubt[0].id)
+        first = run.in_doubt[0]
+        return Doubt(next(s.id for s in run.steps if first in s.acts), first.id)
     state = run.current
     if state is None:
         return _finish(run)
@@ -155,9 +156,6 @@ def decide(run: Run, plan: Plan, book: Runbook) -> Next:
 
 
 def _wait(step: Step, state: StepState) -> Next:
-    from envtui.core.runbook import WaitStep
-    from envtui.core.shape import seconds
-
     assert isinstance(step, WaitStep)
     if state.wait_until_ms:
         return Waiting(state.id, state.wait_until_ms)
