@@ -13,8 +13,10 @@ from msgspec import Meta
 
 from .shape import Duration, Name, Shape, Title
 
-EnvironmentName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
-Reference = Annotated[str, Meta(pattern=r"^(agent|file|env):.+$", description="agent:SHA256:…, file:PATH or env:NAME")]
+EnvironmentName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$(?!\n)")]
+Reference = Annotated[
+    str, Meta(pattern=r"^(agent|file|env):.+$(?!\n)", description="agent:SHA256:…, file:PATH or env:NAME")
+]
 
 
 class Command(Shape, frozen=True, kw_only=True):
@@ -84,7 +86,7 @@ class SqlTarget(_Target, frozen=True, kw_only=True, tag="sql"):
 
 
 class HttpTarget(_Target, frozen=True, kw_only=True, tag="http"):
-    base: Annotated[str, Meta(pattern=r"^https?://[^/\s]+(/.*)?$")]
+    base: Annotated[str, Meta(pattern=r"^https?://[^/\s]+(/.*)?$(?!\n)")]
     ca: str | None = None
 
 
@@ -148,13 +150,15 @@ class Window(Shape, frozen=True, kw_only=True, rename={"from_": "from"}):
     kind: Literal["allow", "deny"]
     tz: str = "UTC"
     days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ()
-    from_: Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] | None = None
-    to: Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] | None = None
+    from_: Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$(?!\n)")] | None = None
+    to: Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$(?!\n)")] | None = None
     start: str | None = None
     end: str | None = None
 
 
-Comparison = Annotated[str, Meta(pattern=r"^(==|!=|<=|>=|<|>) ?\S+$", description="an operator and a literal: < 0.01")]
+Comparison = Annotated[
+    str, Meta(pattern=r"^(==|!=|<=|>=|<|>) ?\S+$(?!\n)", description="an operator and a literal: < 0.01")
+]
 
 
 class Check(Shape, frozen=True, kw_only=True, rename={"pass_": "pass"}):

@@ -187,7 +187,7 @@ class _Step(Shape, frozen=True, kw_only=True, tag_field="kind", rename={"if_": "
     poll: Poll | None = None
     each: Each | None = None
     capture: dict[Name, Capture] = msgspec.field(default_factory=dict)
-    on_failure: Annotated[str, Meta(pattern=r"^(stop|ask|undo|goto:[a-z][a-z0-9_-]*)$")] = "stop"
+    on_failure: Annotated[str, Meta(pattern=r"^(stop|ask|undo|goto:[a-z][a-z0-9_-]*)$(?!\n)")] = "stop"
     retry: Annotated[int, Meta(ge=0)] = 0
     # write steps
     mode: Literal["read", "write"] = "read"

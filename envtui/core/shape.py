@@ -12,15 +12,16 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """An object of a file. Frozen; unknown keys are errors; `as`, `if`, `for`, … end in `_` in Python only."""
 
 
+# `$` alone would also match before a final line end: "(?!\n)" says the end, in Python and in JSON Schema alike.
 Name = Annotated[
-    str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64, description="lower-case letters, digits, - and _")
+    str, Meta(pattern=r"^[a-z][a-z0-9_-]*$(?!\n)", max_length=64, description="lower-case letters, digits, - and _")
 ]
 StepId = Annotated[
-    str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=24, description="a name of at most 24 characters")
+    str, Meta(pattern=r"^[a-z][a-z0-9_-]*$(?!\n)", max_length=24, description="a name of at most 24 characters")
 ]
 # 24: the id travels in PostgreSQL's application_name, which ends after 63 bytes.
 Duration = Annotated[
-    str, Meta(pattern=r"^[0-9]+(ms|s|m|h|d)$", description="a number and a unit: 500ms, 30s, 15m, 4h, 7d")
+    str, Meta(pattern=r"^[0-9]+(ms|s|m|h|d)$(?!\n)", description="a number and a unit: 500ms, 30s, 15m, 4h, 7d")
 ]
 Title = Annotated[str, Meta(min_length=1, max_length=200)]
 

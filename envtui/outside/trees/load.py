@@ -95,7 +95,7 @@ def read_forest(root: Path | str) -> Forest:
             problems += found
             if tree is not None:
                 trees[name] = tree
-    problems += _orders(trees)
+    problems += _orders(trees, names)
     return Forest(top, trees, tuple(sorted(problems)))
 
 
@@ -181,11 +181,11 @@ def _books(root: str, files: dict[str, Content], problems: list[Problem]) -> dic
     return books
 
 
-def _orders(trees: dict[str, Tree]) -> Iterator[Problem]:
+def _orders(trees: dict[str, Tree], folders: list[str]) -> Iterator[Problem]:
     """`promotes_from` names a tree, and nobody promotes from itself in the end."""
     for tree in trees.values():
         source = tree.environment.promotes_from
-        if source is None:
+        if source is None or (source not in trees and source in folders):  # that one has problems of its own
             continue
         line, column = tree.positions[("promotes_from",)]
         if source not in trees:

@@ -43,7 +43,7 @@ def shape(document: Document, kind: type[T], file: str) -> tuple[T | None, tuple
         for path, message, remedy in found
         if (place := document.place(path)) not in said
     ]
-    return None, (*document.problems, *problems)
+    return None, tuple(sorted((*document.problems, *problems)))
 
 
 def json_schema(what: str) -> dict[str, Any]:
