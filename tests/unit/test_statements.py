@@ -38,7 +38,7 @@ def test_the_grammar_is_that_of_postgresql_18() -> None:
     [
         ("selec 1", "line 1, column 1: syntax error"),
         ("select 1;\nselect é\nfrom where", "line 3, column 6: syntax error"),
-        ("select 'é', 'ü' frm t x", "line 1, column 23: syntax error"),
+        ("select 'é', 'ü' frm t x", "line 1, column 21: syntax error"),
         ("select 1; insert into", "line 1, column 22: syntax error"),
         ("select 'open", "line 1, column 8: unterminated"),
         ("select 1\\; drop table t", "line 1, column 9: syntax error"),
