@@ -66,7 +66,7 @@ class Printer:
                 facts += [f"{event.rows} rows"] if event.rows is not None else []
                 facts += [f"{event.affected} affected"] if event.affected is not None else []
                 facts.append(f"{event.milliseconds / 1000:.2f} s")
-                self._say(f"  {event.word} · {' · '.join(facts)}" + (f" · {event.why}" if event.why else ""))
+                self._say(f"  {event.word} · {' · '.join(facts)}" + (f" · {event.why}" if event.why and event.word != "OK" else ""))
             case Captured() as event:
                 said = event.value.text if event.value else f"{len(event.rows)} rows"
                 self._say(f"  captured {event.name}{f' ({event.member})' if event.member else ''}: {said}")

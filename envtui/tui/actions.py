@@ -1,0 +1,82 @@
+"""Every action once: its id, key and words. Bindings, footer, help, palette and docs/screens.md are made from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """`screens`: where it works ('*': everywhere). `about`: one sentence for help; `label`: a word or two for the footer."""
+
+    id: str
+    key: str
+    label: str
+    about: str
+    screens: tuple[str, ...]
+    footer: bool = True
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action("open", "enter", "open", "Open what the cursor is on. It never runs anything.", ("environments", "runbooks", "runs", "ledger")),
+    Action("go_environments", "g,e", "environments", "Go to the environments.", ("*",), False),
+    Action("go_runbooks", "g,b", "runbooks", "Go to the runbooks of the open environment.", ("*",), False),
+    Action("go_runs", "g,r", "runs", "Go to the runs of the open environment.", ("*",), False),
+    Action("go_ledger", "g,l", "ledger", "Go to the ledger of the open environment.", ("*",), False),
+    Action("find", "slash", "find", "Filter by id, title, alert, tag, or when to use it.", ("runbooks", "ledger")),
+    Action("begin", "enter", "start", "Start the run: write down its beginning. Nothing is sent yet.", ("plan",)),
+    Action("step", "r", "next read", "Do the next read.", ("run",)),
+    Action("run_on", "R", "run on", "Do reads until a person is needed.", ("run",)),
+    Action("answer", "a", "answer", "Choose, pick a row, or say that the manual step is done.", ("run",)),
+    Action("write", "w", "write", "Do the next write, once write access is active.", ("run",)),
+    Action("escalate", "e", "escalate", "Ask for write access: an incident, a reason, a signature.", ("run",)),
+    Action("give_back", "x", "end write", "Give write access back now.", ("run",)),
+    Action("skip", "s", "skip", "Leave the current step out, with a reason.", ("run",)),
+    Action("note", "n", "note", "Write a remark into the ledger.", ("run",)),
+    Action("ask", "colon", "ask", "An unscripted read on a target: NAME, then the command or the query.", ("runbooks", "run")),
+    Action("output", "o", "output", "The output in full; again to come back.", ("run",)),
+    Action("copy", "y", "copy", "Copy the command, the output, or the run's id.", ("run",)),
+    Action("save", "S", "save", "Save the whole output as a file.", ("run",), False),
+    Action("stop", "c", "stop", "Stop after the current act; a poll or a wait stops now.", ("run",)),
+    Action("verify", "v", "verify", "Recompute every entry of the ledger.", ("ledger",)),
+    Action("export", "E", "export", "Write the shown run's report as Markdown.", ("ledger",)),
+    Action("accept", "a", "accept", "Accept the tree as it is shown here.", ("trust",)),
+    Action("look", "d", "reach", "Connect to every target and see what it is.", ("runbooks",)),
+    Action("themes", "t", "theme", "The next theme: dark, light, high contrast, colour-blind safe.", ("*",), False),
+    Action("help", "question_mark", "help", "This page.", ("*",)),
+    Action("back", "escape", "back", "Back to where you came from.", ("plan", "run", "runs", "runbooks", "ledger", "help", "trust")),
+    Action("quit", "q", "quit", "Leave envtui; asks while a run goes on.", ("*",)),
+)  # fmt: skip
+
+SHOWN_KEYS = {
+    "slash": "/",
+    "colon": ":",
+    "question_mark": "?",
+    "escape": "esc",
+    "g,e": "g e",
+    "g,b": "g b",
+    "g,r": "g r",
+    "g,l": "g l",
+}
+
+
+def of(screen: str) -> tuple[Action, ...]:
+    """The actions of a screen, its own first."""
+    own = tuple(a for a in ACTIONS if screen in a.screens)
+    return own + tuple(a for a in ACTIONS if "*" in a.screens)
+
+
+def bindings(screen: str) -> list[Binding]:
+    """Textual bindings of a screen; sequences like `g,l` are handled by the application."""
+    return [
+        Binding(a.key, a.id, a.label, id=f"{screen}.{a.id}", show=False)
+        for a in of(screen)
+        if "," not in a.key and "*" not in a.screens
+    ]
+
+
+def shown_key(action: Action) -> str:
+    """The key as people read it."""
+    return SHOWN_KEYS.get(action.key, action.key)

@@ -1,0 +1,281 @@
+"""The application: which environment is open, which screen shows it, and how it ends.
+
+A run belongs to the session, never to a screen. At most one environment is open; leaving it for another closes it first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Awaitable
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.events import Key
+from textual.filter import LineFilter
+from textual.color import Color
+
+from envtui.compose import World
+from envtui.core.errors import EnvtuiError, NotTrusted
+from envtui.core.text import backstop, clean
+from envtui.engine.lobby import Lobby
+from envtui.engine.runner import RunTask
+from envtui.engine.session import EnvironmentSession
+
+from . import actions
+from .banner import Banner, banner
+from .theme import PALETTES, theme
+
+
+class _Backstop(LineFilter):
+    """The last look at what reaches the terminal: no control character passes, whatever a widget let through."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        return [
+            segment if segment.control or (safe := backstop(segment.text)) == segment.text else Segment(safe, segment.style)
+            for segment in segments
+        ]
+
+
+class EnvtuiApp(App[int]):
+    """`world` is where everything comes from; `first` the environment to open at once, if any."""
+
+    TITLE = "envtui"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "quit", "quit", show=False),
+        Binding("question_mark", "help", "help", show=False),
+        Binding("t", "themes", "theme", show=False),
+        Binding("g", "go", "go", show=False),
+        Binding("ctrl+c", "interrupt", "stop", show=False, priority=True),
+    ]
+
+    def __init__(self, world: World, first: str | None = None) -> None:
+        super().__init__()
+        self.world = world
+        self.first = first
+        self.session: EnvironmentSession | None = None
+        self.run_task: RunTask | None = None
+        self.lobby: Lobby | None = None
+        self._going = False
+        self._working: set[asyncio.Task[None]] = set()
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def get_line_filters(self) -> list[LineFilter]:
+        return [*super().get_line_filters(), _Backstop()]
+
+    async def on_mount(self) -> None:
+        for name in PALETTES:
+            self.register_theme(theme(name))
+        self.theme = next(iter(PALETTES))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self._ended_from_outside)
+        self.set_interval(1.0, self.tick)
+        from .screens.environments import EnvironmentsScreen
+
+        self.push_screen(EnvironmentsScreen())
+        if self.first:
+            self.open_environment(self.first)
+
+    def _ended_from_outside(self) -> None:
+        """The terminal closed, or somebody asked us to end: leave in order. The ledger does not rely on it."""
+        self.work(self._leave(143))
+
+    async def _leave(self, code: int) -> None:
+        await self.close_environment()
+        self.exit(code)
+
+    def _fatal_error(self) -> None:
+        """A crash shows where, and never what was in the variables: a password was printed that way."""
+        import traceback
+
+        from rich.text import Text
+
+        lines = clean(traceback.format_exc(), 20_000)
+        self._exit_renderables.append(Text(f"envtui met an error that it did not expect.\n\n{lines}\nThe ledger has everything up to here."))
+        self._close_messages_no_wait()
+
+    def work(self, job: Awaitable[None]) -> None:
+        """Do something that waits, outside any screen: it goes on when the screen is left. Errors become a line."""
+
+        async def guarded() -> None:
+            try:
+                await job
+            except EnvtuiError as error:
+                self.say(error)
+            finally:
+                self.changed()
+
+        task = asyncio.create_task(guarded())
+        self._working.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._working.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._handle_exception(error) if isinstance(error, Exception) else None
+
+    def say(self, error: EnvtuiError | str) -> None:
+        """A refusal or a failure, where the eye is; it stays until something else happens."""
+        text = str(error)
+        self.notify(clean(text, 1200), severity="error", timeout=20, markup=False)
+
+    def tell(self, text: str) -> None:
+        self.notify(clean(text, 600), timeout=6, markup=False)
+
+    # -- environment ---------------------------------------------------------------------------------------------
+
+    def banner(self) -> Banner:
+        lobby = ""
+        if self.lobby is not None:
+            operator = self.world.operator
+            books = sum(card.books for card in self.lobby.cards)
+            state = "check passed" if not self.lobby.problems else f"{len(self.lobby.problems)} problems: envtui check"
+            lobby = f"{operator.name}@{operator.machine} · {len(self.lobby.cards)} environments, {books} runbooks, {state}"
+        run = self.run_task.run if self.run_task is not None else None
+        return banner(self.session, run, round(time.time() * 1000), clean(lobby, 200))
+
+    def open_environment(self, name: str) -> None:
+        self.work(self._open(name))
+
+    async def _open(self, name: str) -> None:
+        if self.session is not None and self.session.environment.name != name:
+            await self.close_environment()
+        if self.session is None:
+            try:
+                self.session = await (await self.world.open(name)).__aenter__()
+            except NotTrusted:
+                from .screens.trust import TrustScreen
+
+                self.push_screen(TrustScreen(name))
+                return
+            self.session.subscribe(self.changed)
+            self.work(self._look())
+        from .screens.runbooks import RunbooksScreen
+
+        self.push_screen(RunbooksScreen())
+
+    async def _look(self) -> None:
+        assert self.session is not None
+        await self.session.verify_ledger()
+
+    async def close_environment(self) -> None:
+        """Back to the lobby: connections closed, write access given back."""
+        session, self.session, self.run_task = self.session, None, None
+        if session is not None:
+            await session.close()
+
+    def changed(self) -> None:
+        """Something happened: the screen in front looks again, at most once a frame."""
+        if not self._going and self.is_running:
+            self._going = True
+            self.call_later(self._refresh_front)
+
+    def _refresh_front(self) -> None:
+        self._going = False
+        for screen in self.screen_stack:
+            refresh = getattr(screen, "show_state", None)
+            if refresh is not None and screen.is_mounted:
+                refresh()
+            banner_of = getattr(screen, "show_banner", None)
+            if banner_of is not None:
+                banner_of()
+
+    def tick(self) -> None:
+        """Once a second: the countdown and elapsed times."""
+        if self.session is not None:
+            self.changed()
+
+    # -- actions ---------------------------------------------------------------------------------------------------
+
+    def action_go(self) -> None:
+        """`g` and then a letter."""
+        self._go_next = True
+        self.tell("g …  e environments · b runbooks · r runs · l ledger")
+
+    _go_next = False
+
+    def on_key(self, event: Key) -> None:
+        if self._go_next:
+            self._go_next = False
+            went = {"e": "environments", "b": "runbooks", "r": "runs", "l": "ledger"}.get(event.key)
+            if went:
+                event.stop()
+                event.prevent_default()
+                self.go(went)
+            return
+        name = getattr(self.screen, "name_", "")
+        why_not = getattr(self.screen, "why_not", None)
+        for action in actions.of(name):
+            if action.key == event.key and why_not is not None and (why := why_not(action.id)):
+                self.tell(f"{action.label}: {why}")
+
+    def go(self, where: str) -> None:
+        """Show one of the main screens."""
+        if where == "environments":
+            while len(self.screen_stack) > 2:
+                self.pop_screen()
+            return
+        if self.session is None:
+            self.tell("Open an environment first.")
+            return
+        if where == "runbooks":
+            from .screens.runbooks import RunbooksScreen
+
+            self.push_screen(RunbooksScreen())
+        elif where == "runs":
+            from .screens.runs import RunsScreen
+
+            self.push_screen(RunsScreen())
+        else:
+            from .screens.ledger import LedgerScreen
+
+            self.push_screen(LedgerScreen())
+
+    def action_help(self) -> None:
+        from .screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(getattr(self.screen, "name_", "")))
+
+    def action_themes(self) -> None:
+        names = list(PALETTES)
+        at = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(at + 1) % len(names)]
+        self.tell(self.theme.removeprefix("envtui-"))
+
+    def action_interrupt(self) -> None:
+        """ctrl+c: the selected text, else stop what runs, else how to leave."""
+        selected = self.screen.get_selected_text()
+        if selected:
+            self.copy(selected)
+        elif self.run_task is not None and self.run_task.busy:
+            self.run_task.stop()
+            self.tell("Stopping after the current act.")
+        else:
+            self.tell("Press q to leave.")
+
+    async def action_quit(self) -> None:
+        busy = [task for task in (self.session.tasks if self.session else ()) if task.busy]
+        if not busy:
+            await self._leave(0)
+            return
+        from .dialogs.prompt import Prompt
+
+        async def decide(typed: str | None) -> None:
+            if typed == "leave":
+                await self._leave(0)
+
+        said = f"{len(busy)} run{'s' if len(busy) > 1 else ''} in the middle of an act. A write that is cut off is in doubt."
+        self.push_screen(Prompt("Leave?", said, "type leave"), decide)
+
+    def copy(self, text: str) -> None:
+        """To the terminal's clipboard, cleaned and at most 64 KiB; not every terminal takes it."""
+        self.copy_to_clipboard(clean(text, 64 * 1024))
+        self.tell("Sent to the terminal's clipboard.")

@@ -1,0 +1,69 @@
+"""What the frame says, on every screen and around every dialog: derived here, from the resolved state, and nowhere else.
+
+(k9s 504: a style that followed the switch event was wrong for whoever started in another context.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envtui.core.text import clean
+from envtui.engine.lobby import Shape, shape
+from envtui.engine.session import EnvironmentSession
+from envtui.rules.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """`write` true: the frame's title is filled. All text is clean."""
+
+    title: str
+    subtitle: str
+    shape: Shape | None
+    write: bool = False
+
+
+def banner(session: EnvironmentSession | None, run: Run | None, now_ms: int, lobby: str = "") -> Banner:
+    """The banner for an open environment, or of the lobby with a line about it."""
+    if session is None:
+        return Banner(" envtui ", f" {lobby} " if lobby else "", None)
+    name = session.environment.name.upper()
+    granted = run is not None and run.write_active and run.grant is not None
+    if granted:
+        assert run is not None
+        grant = run.grant
+        assert grant is not None
+        left = max(0, (grant.until_ms - now_ms) // 1000)
+        acts = f"{grant.acts_left} act{'' if grant.acts_left == 1 else 's'} left"
+        words = [
+            name,
+            f"WRITE {left // 60}:{left % 60:02}",
+            grant.incident or "no incident",
+            f"signed by {', '.join(grant.signed_by)}",
+            acts,
+        ]
+    else:
+        words = [name, "READ-ONLY"]
+    return Banner(
+        clean(f" {' │ '.join(words)} ", 160),
+        clean(f" {' · '.join(_below(session))} ", 200),
+        shape(session.order, session.last),
+        granted,
+    )
+
+
+def _below(session: EnvironmentSession) -> list[str]:
+    status = session.status()
+    says = [f"{session.operator.name}@{session.operator.machine}"]
+    for kind, word in (("ssh", "ssh"), ("sql", "pg"), ("http", "http")):
+        good, tried = status.count(kind)
+        if tried:
+            says.append(f"{word} ok" if good == tried == 1 else f"{word} {good}/{tried}")
+    says.append(f"ledger {status.ledger}")
+    levels = status.protection
+    if levels:
+        says.append("reads " + ", ".join(sorted(set(levels.values()))))
+    says.append(f"write gate {status.write_gate}")
+    if session.environment.access.signoff.same_machine == "allowed":
+        says.append("same-machine sign-off allowed")
+    return says

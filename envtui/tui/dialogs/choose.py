@@ -1,0 +1,66 @@
+"""A list to choose from: options of a step, rows of a table, people who may sign."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from envtui.core.text import clean
+
+from ..framed import words
+
+
+class Choose(ModalScreen[int | None]):
+    """Dismisses with the index chosen, or None. A cursor and Enter; digits choose at once."""
+
+    BINDINGS = [("escape", "cancel", "back")]  # noqa: RUF012 - Textual's own form
+    DEFAULT_CSS = """
+    Choose { align: center middle; background: $tone-ground 60%; }
+    Choose > Vertical { width: 100; max-width: 96%; height: auto; max-height: 90%; padding: 1 2; background: $tone-panel; border: heavy $tone-send; border-title-color: $tone-text; border-title-style: bold; }
+    Choose OptionList { height: auto; max-height: 16; margin-top: 1; border: none; background: $tone-panel; padding: 0; }
+    Choose OptionList > .option-list--option-highlighted { background: $tone-line; color: $tone-text; text-style: bold; }
+    Choose #hint { margin-top: 1; color: $tone-dim; }
+    """
+
+    def __init__(self, title: str, text: str, options: Sequence[str], head: str = "") -> None:
+        super().__init__()
+        self._title = title
+        self._text = text
+        self._options = options
+        self._head = head
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = Content(f" {clean(self._title, 80)} ")
+            if self._text:
+                yield Static(words((clean(self._text, 4000), "$tone-text")))
+            if self._head:
+                yield Static(words(("   " + clean(self._head, 400), "$tone-label")))
+            yield OptionList(
+                *(Option(words((f"{i} ", "$tone-label"), (clean(o, 400), "$tone-text"))) for i, o in enumerate(self._options, 1))
+            )
+            yield Static(words(("enter", "bold $tone-text"), " choose   ", ("esc", "bold $tone-text"), " back"), id="hint")
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).focus()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option_index)
+
+    def key_digit(self, digit: int) -> None:
+        if 1 <= digit <= len(self._options):
+            self.dismiss(digit - 1)
+
+    def on_key(self, event: object) -> None:
+        key = getattr(event, "key", "")
+        if key.isdigit() and key != "0":
+            self.key_digit(int(key))
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,127 @@
+"""The base of every screen: a frame that says where one is, a line that says what matters now, and the keys.
+
+Nothing from outside is ever markup: text reaches widgets as `Content`, cleaned, and the application filters what is left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from . import actions
+from .banner import Banner
+from .theme import TONE
+
+if TYPE_CHECKING:
+    from .app import EnvtuiApp
+
+
+def words(*parts: str | tuple[str, str]) -> Content:
+    """Pieces of text, plain or with a style; never markup."""
+    return Content.assemble(*parts)
+
+
+class FramedScreen(Screen[None]):
+    """`name_` is the screen's name in the action registry. `body` gives what stands in the frame."""
+
+    name_: ClassVar[str] = ""
+
+    DEFAULT_CSS = """
+    FramedScreen { background: $tone-ground; color: $tone-text; layout: vertical; }
+    FramedScreen #frame { height: 1fr; padding: 0 1; border: round $tone-line; border-title-style: bold; }
+    FramedScreen #frame.light { border: round $tone-first; border-title-color: $tone-first; border-subtitle-color: $tone-dim; }
+    FramedScreen #frame.double { border: double $tone-between; border-title-color: $tone-between; border-subtitle-color: $tone-dim; }
+    FramedScreen #frame.heavy { border: heavy $tone-last; border-title-color: $tone-last; border-subtitle-color: $tone-dim; }
+    FramedScreen #frame.write { border-title-color: $tone-ground; border-title-background: $tone-bad; border-subtitle-color: $tone-bad; }
+    FramedScreen #body { height: 1fr; }
+    FramedScreen #now { height: auto; max-height: 3; }
+    FramedScreen #keys { height: 1; padding: 0 1; color: $tone-dim; }
+    """
+
+    @property
+    def envtui(self) -> EnvtuiApp:
+        return self.app  # type: ignore[return-value]  # the application is ours
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="frame"):
+            with Vertical(id="body"):
+                yield from self.body()
+            yield Static("", id="now")
+        yield Static("", id="keys")
+
+    def body(self) -> ComposeResult:
+        """The widgets inside the frame."""
+        raise NotImplementedError
+
+    def on_mount(self) -> None:
+        self.show_banner()
+        self.show_keys()
+
+    def on_screen_resume(self) -> None:
+        self.show_banner()
+        self.show_keys()
+
+    def show_banner(self) -> None:
+        """Take the frame's words and shape from the state, as it is now."""
+        if not self.is_mounted:
+            return
+        said: Banner = self.envtui.banner()
+        frame = self.query_one("#frame")
+        frame.border_title = Content(said.title)
+        frame.border_subtitle = Content(_fit(said.subtitle, self.size.width - 8))
+        frame.set_classes([*([said.shape] if said.shape else []), *(["write"] if said.write else [])])
+
+    def now(self, badge: str = "", text: Content | str = "", tone: str = "$tone-last") -> None:
+        """The one thing that matters now, and the key for it."""
+        content = text if isinstance(text, Content) else words((text, "$tone-text"))
+        if badge:
+            content = words((f" {badge} ", f"bold $tone-ground on {tone}"), "  ") + content
+        self.query_one("#now", Static).update(content)
+
+    def show_keys(self) -> None:
+        """The footer: what is possible here, the most likely first; dimmed where it is not possible now."""
+        parts: list[tuple[str, str]] = []
+        room = self.size.width - 2
+        for action in actions.of(self.name_):
+            if not action.footer:
+                continue
+            key = actions.shown_key(action)
+            possible = not self.why_not(action.id)
+            room -= len(key) + len(action.label) + 4
+            if room < 0:
+                break
+            parts += [
+                (key, "bold $tone-text" if possible else "$tone-line"),
+                (f" {action.label}   ", "$tone-dim" if possible else "$tone-line"),
+            ]
+        self.query_one("#keys", Static).update(words(*parts))
+
+    def why_not(self, action: str) -> str:
+        """Why an action is not possible here and now; '' when it is."""
+        return ""
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width < 80, "narrow")
+        self.call_after_refresh(self.show_keys)
+        self.call_after_refresh(self.show_banner)
+
+
+def accent(widget: Widget) -> str:
+    """The colour token of the open environment."""
+    app: Any = widget.app
+    shape = app.banner().shape
+    return TONE.get(shape, "$tone-send")
+
+
+def _fit(text: str, width: int) -> str:
+    """Drop leading parts (who and reachability) until it fits: what protects matters more than who one is."""
+    parts = text.strip().split(" · ")
+    while len(parts) > 1 and len(" · ".join(parts)) + 2 > width:
+        parts.pop(0)
+    return f" {' · '.join(parts)} " if parts != [""] else ""

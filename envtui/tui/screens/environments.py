@@ -1,0 +1,118 @@
+"""The lobby: a card for each environment. Nothing is opened, connected or resolved to draw it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Static
+
+from envtui.core.text import clean
+from envtui.engine.lobby import Card, Lobby
+
+from .. import actions
+from ..framed import FramedScreen, words
+from ..moments import ago
+from ..theme import TONE
+
+
+class CardView(Static, can_focus=True):
+    """One environment: who it is, its rules, what happened last, what a write costs."""
+
+    DEFAULT_CSS = """
+    CardView { width: 1fr; height: 1fr; padding: 1 2; margin: 0 1 0 0; background: $tone-panel; border-title-style: bold; border-subtitle-color: $tone-dim; }
+    CardView.light { border: round $tone-first; border-title-color: $tone-first; }
+    CardView.double { border: double $tone-between; border-title-color: $tone-between; }
+    CardView.heavy { border: heavy $tone-last; border-title-color: $tone-last; }
+    CardView:focus { background: $tone-line 60%; }
+    .narrow CardView { height: auto; padding: 0 1; margin: 0; }
+    """
+
+    def __init__(self, card: Card, number: int) -> None:
+        super().__init__(_card(card), classes=card.shape)
+        self.card = card
+        self.border_title = Content(clean(f" {number}  {card.name.upper()} "))
+        self.border_subtitle = Content(" read-only ")
+
+
+class EnvironmentsScreen(FramedScreen):
+    """Digits open an environment; so does Enter on its card."""
+
+    name_ = "environments"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *actions.bindings("environments"),
+        ("left,up", "app.focus_previous", ""),
+        ("right,down", "app.focus_next", ""),
+    ]
+    CSS = "EnvironmentsScreen #cards { height: 1fr; } EnvironmentsScreen.narrow #cards { layout: vertical; overflow-y: auto; }"
+
+    def body(self) -> ComposeResult:
+        yield Horizontal(id="cards")
+
+    async def on_mount(self) -> None:
+        super().on_mount()
+        await self.read()
+
+    async def on_screen_resume(self) -> None:
+        super().on_screen_resume()
+        if self.envtui.lobby is not None:
+            if self.envtui.session is not None:
+                await self.envtui.close_environment()
+            await self.read()
+
+    async def read(self) -> None:
+        """Read all trees and ledgers again."""
+        lobby = self.envtui.world.lobby()
+        self.envtui.lobby = lobby
+        cards = self.query_one("#cards")
+        await cards.remove_children()
+        await cards.mount_all(CardView(card, number) for number, card in enumerate(lobby.cards, 1))
+        if cards.children:
+            cards.children[0].focus()
+        self.show_banner()
+        self._say(lobby)
+
+    def _say(self, lobby: Lobby) -> None:
+        if lobby.in_doubt:
+            name, run = lobby.in_doubt[0]
+            self.now("!", f"{len(lobby.in_doubt)} in doubt, {clean(run.title)} in {name} first: its outcome is not known. Open it before anything else.", "$tone-bad")
+        elif lobby.problems:
+            self.now("check", f"{len(lobby.problems)} problems in the trees; `envtui check` names each place.", "$tone-bad")
+        else:
+            self.now("", words(("1", "bold $tone-text"), ("–", "$tone-dim"), (str(len(lobby.cards)), "bold $tone-text"), (" opens an environment, read-only", "$tone-dim")))
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key.isdigit() and self.envtui.lobby is not None:
+            at = int(event.key) - 1
+            if 0 <= at < len(self.envtui.lobby.cards):
+                event.stop()
+                self.envtui.open_environment(self.envtui.lobby.cards[at].name)
+
+    def action_open(self) -> None:
+        if isinstance(self.focused, CardView):
+            self.envtui.open_environment(self.focused.card.name)
+
+
+def _card(card: Card) -> Content:
+    tone = TONE[card.shape]
+    parts: list[str | tuple[str, str]] = [(clean(card.purpose, 300) + "\n\n", "bold $tone-text")]
+    for rule in card.rules:
+        parts += [("· ", tone), (clean(rule, 300) + "\n", "$tone-dim")]
+    parts.append("\n")
+    rows: list[tuple[str, str, str]] = [("data", card.data, "$tone-text"), ("runbooks", str(card.books), "$tone-text"), ("write", card.write, "$tone-text")]
+    if card.trust != "trusted":
+        rows.append(("trust", "not accepted yet" if card.trust == "new" else "changed", "$tone-wait"))
+    if card.problems:
+        rows.append(("check", f"{len(card.problems)} problems", "$tone-bad"))
+    rows += [("in doubt", clean(run.title, 60), "$tone-bad") for run in card.in_doubt[:2]]
+    if card.runs:
+        last = card.runs[0]
+        rows.append(("last run", f"{clean(last.book, 40)} · {(last.word or 'open').lower()}", "$tone-text"))
+        rows.append(("", ago(last.started_ms), "$tone-dim"))
+    for label, value, style in rows:
+        parts += [(f"{label:<10} ", "$tone-label"), (value + "\n", style)]
+    return words(*parts)

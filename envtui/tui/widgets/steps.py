@@ -1,0 +1,84 @@
+"""The steps of a run at the left: glyph, word and time for each, the current one marked."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widgets import Static
+
+from envtui.core.text import clean
+from envtui.rules.run import Run, StepState
+
+from ..framed import words
+
+GLYPHS: dict[str, tuple[str, str]] = {
+    "OK": ("✓", "$tone-good"),
+    "FAILED": ("✗", "$tone-bad"),
+    "TIMED OUT": ("✗", "$tone-bad"),
+    "CANCELLED": ("–", "$tone-wait"),
+    "REFUSED": ("✗", "$tone-bad"),
+    "SKIPPED": ("–", "$tone-label"),
+    "UNDONE": ("↶", "$tone-wait"),
+    "IN DOUBT": ("?", "$tone-bad"),
+}
+
+
+class Steps(Static):
+    """Redrawn from the run; holds no state of its own but the selected step."""
+
+    DEFAULT_CSS = "Steps { height: auto; }"
+
+    def show(self, run: Run, selected: str, width: int) -> None:
+        """`width` in cells: below 34 the titles are left out."""
+        done = sum(1 for step in run.steps if step.word is not None)
+        head = words(("steps   ", "$tone-label"), (f"{done} done, {len(run.steps) - done} to go\n", "$tone-dim"))
+        lines = [_line(run, step, step.id == selected, width) for step in run.steps]
+        self.update(Content("\n").join([head, *lines]))
+
+
+def _line(run: Run, step: StepState, selected: bool, width: int) -> Content:
+    current = run.current is not None and run.current.id == step.id and run.word is None
+    glyph, tone = GLYPHS.get(step.word or "", ("·", "$tone-label"))
+    if any(act.word == "IN DOUBT" for act in step.acts) or (step.running and step.mode == "write"):
+        glyph, tone = ("?", "$tone-bad") if not step.running else ("◐", "$tone-bad")
+    elif step.running:
+        glyph, tone = "◐", "$tone-wait"
+    elif current:
+        glyph, tone = "▸", "$tone-bad" if step.mode == "write" else "$tone-send"
+    right, right_tone = _right(step, current)
+    name = step.id
+    room = max(0, width - 2 - 13 - len(right) - 1)
+    title = clean(step.title, 200).replace("\n", " ") if width >= 34 else ""
+    if len(title) > room:
+        title = title[: max(0, room - 1)].rstrip() + "…" if room > 4 else ""
+    mark = "bold $tone-text" + (" on $tone-line" if selected else "")
+    body = mark if selected or current else "$tone-text" if step.word else "$tone-dim"
+    return words(
+        (f"{glyph} ", tone),
+        (
+            f"{name[:12]:<13}"
+            if width >= 34
+            else f"{name[: max(4, width - len(right) - 3)]:<{max(4, width - len(right) - 3)}}",
+            body,
+        ),
+        (f"{title:<{room}} " if width >= 34 else " ", "$tone-dim" if not current else "$tone-text"),
+        (right, right_tone),
+    )
+
+
+def _right(step: StepState, current: bool) -> tuple[str, str]:
+    if step.word in ("OK", "SKIPPED"):
+        if step.answer:
+            return clean(step.answer, 10).replace("\n", " "), "$tone-dim"
+        return (
+            f"{step.milliseconds / 1000:.1f} s" if step.acts and step.word == "OK" else step.word.lower()
+        ), "$tone-dim"
+    if step.word is not None:
+        return step.word, "bold $tone-bad"
+    if step.running:
+        over = sum(1 for act in step.acts if act.word is not None)
+        return (f"{over} of {len(step.acts)}" if len(step.acts) > 1 else "running"), "$tone-wait"
+    if step.mode == "write":
+        return "WRITE", "bold $tone-bad"
+    if step.kind in ("choose", "manual"):
+        return "you", "$tone-send" if current else "$tone-label"
+    return step.kind, "$tone-label"
