@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -138,3 +140,13 @@ def test_output_is_not_held_back_while_it_cannot_be_a_mark() -> None:
     f = Frame(NONCE, got.append)
     f.feed(NONCE.encode() + b"bfirst line\n")
     assert got == [b"first line\n"]
+
+
+def test_what_sudo_is_given_is_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in that shows its options and runs the rest in an empty environment, as sudo does; the real one: servers/."""
+    stand_in = tmp_path / "sudo"
+    stand_in.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do printf "%s " "$1"; shift; done; shift; exec env -i "$@"\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    command = Command(sh=b'echo "$K $1" && pwd', argv=(b"a 'b",), env=(("K", b"it's"),), cwd=b"/usr", account="app")
+    assert run(command) == (b"-n -u app it's a 'b\n/usr\n", b"", "000")

@@ -197,12 +197,12 @@ def _exchange_keys(
             transport = paramiko.Transport(line, default_window_size=WINDOW)
             transport.set_log_channel("envtui.ssh")
             transport.daemon = True
-            transport.banner_timeout = transport.handshake_timeout = transport.channel_timeout = timeout
+            transport.banner_timeout = transport.handshake_timeout = 2 * timeout  # start_client's own limit is the one
             _prefer(transport.get_security_options(), algorithms)
             until = time.monotonic() + timeout
             transport.start_client(timeout=timeout)
             if not transport.initial_kex_done and time.monotonic() >= until:
-                raise TimeoutError
+                raise TimeoutError if transport.remote_version else _silent(endpoint)
     except BaseException as error:
         if transport is not None:
             transport.close()
@@ -250,6 +250,12 @@ def _wrong_key(
     )
 
 
+def _silent(endpoint: Endpoint) -> Unreachable:
+    return Unreachable(
+        f"{endpoint} accepts the connection and says nothing.", "The host hangs, or it is no SSH server."
+    )
+
+
 @contextmanager
 def translated(endpoint: Endpoint, doing: str) -> Iterator[None]:
     """The one place where paramiko's and the socket's errors become ours. Ours pass."""
@@ -281,10 +287,6 @@ def _translate(error: Exception, endpoint: Endpoint, doing: str) -> EnvtuiError:
             "For a jump host: AllowTcpForwarding and the address behind it; else MaxSessions.",
         )
     if "banner" in str(error) or "Indecipherable" in str(error):
-        if isinstance(inner, TimeoutError):
-            return Unreachable(
-                f"{endpoint} accepts the connection and says nothing.", "The host hangs, or it is no SSH server."
-            )
         if isinstance(inner, EOFError | ConnectionError):
             return Unreachable(
                 f"{endpoint} closed the connection before it said anything.",

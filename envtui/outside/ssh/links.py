@@ -72,7 +72,7 @@ class Links:
         self._keys: dict[str, paramiko.PKey] = {}
         self._closed = False
 
-    async def get(self, place: Place, access: Mode, trail: tuple[str, ...] = ()) -> Opened:
+    async def get(self, place: Place, access: Mode) -> Opened:
         """Raises Unreachable, AuthenticationFailed, SecretMissing, WrongIdentity, Refused."""
         if self._closed:
             raise Refused("The connections of this session are closed already.", "Open the environment again.")
@@ -85,10 +85,8 @@ class Links:
                 self._old.append(task.result())
                 task = None
         if task is None:
-            task = asyncio.create_task(self._open(place, access, trail))
-            task.add_done_callback(
-                lambda done: done.cancelled() or done.exception()
-            )  # nobody need wait for it any more
+            task = asyncio.create_task(self._open(place, access))
+            task.add_done_callback(_retrieved)
             self._opened[place] = task
         return await asyncio.shield(task)
 
@@ -96,14 +94,11 @@ class Links:
         self, via: str, host: str, port: int, trail: tuple[str, ...] = ()
     ) -> Callable[[], paramiko.Channel]:
         """What opens a channel to host:port on the first reachable member of the ssh target `via`; it blocks."""
-        if via in trail:
-            raise Refused(
-                f"The way through {' and '.join(trail)} leads back to {via}.", "Correct `via` in environment.yaml."
-            )
+        self._check_way(via)
         last: Unreachable | None = None
         for place in self.setting.hosts(via):
             try:
-                jump = await self.get(place, "read", (*trail, via))
+                jump = await self.get(place, "read")
             except Unreachable as error:
                 last = error
                 continue
@@ -130,7 +125,7 @@ class Links:
                 agent.close()
         self._keys.clear()
 
-    async def _open(self, place: Place, access: Mode, trail: tuple[str, ...]) -> Opened:
+    async def _open(self, place: Place, access: Mode) -> Opened:
         from .connect import Endpoint, connect
 
         setting = self.setting
@@ -145,7 +140,7 @@ class Links:
             )
         host, port = _address(place.address)
         endpoint = Endpoint(place.member, host, port, place.user)
-        through = await self.through(place.via, host, port, trail) if place.via else None
+        through = await self.through(place.via, host, port) if place.via else None
         run = asyncio.get_running_loop().run_in_executor
         key = await self._key(name)
         link = await run(setting.executor, connect, endpoint, setting.known_hosts, key, setting.timeout, through)
@@ -156,6 +151,16 @@ class Links:
             link.close()
             raise
         return Opened(link, shown)
+
+    def _check_way(self, via: str) -> None:
+        """A way that leads in a circle would wait for itself."""
+        way: list[str] = []
+        step: str | None = via
+        while step:
+            if step in way:
+                raise Refused(f"The way through {' and '.join(way)} leads back to {step}.", "Correct `via`.")
+            way.append(step)
+            step = getattr(self.setting.environment.targets.get(step), "via", None)
 
     async def _key(self, name: str) -> paramiko.PKey:
         from .connect import agent_key, load_key
@@ -174,6 +179,12 @@ class Links:
                     f"The credential {name} names no key.", "Write `key: agent:SHA256:…` or `key: file:PATH`."
                 )
         return self._keys[name]
+
+
+def _retrieved(task: asyncio.Task[Opened]) -> None:
+    """Whoever waited for it may be gone: an error of it is not an error of the loop."""
+    if not task.cancelled():
+        task.exception()
 
 
 def nonce() -> str:
