@@ -125,10 +125,9 @@ def _show(review: Review) -> None:
 def _confirm(environment: str, verdict: str) -> None:
     """Ask on the terminal itself: stdin was the block. Raises UsageError when it is not typed."""
     try:
-        with open("/dev/tty", "r+") as terminal:
-            terminal.write(f"Type {environment} to {verdict}: ")
-            terminal.flush()
-            typed = terminal.readline().strip()
+        with open("/dev/tty", "w") as question, open("/dev/tty") as answer:
+            print(f"Type {environment} to {verdict}: ", end="", file=question, flush=True)
+            typed = answer.readline().strip()
     except OSError as error:
         raise UsageError("There is no terminal to ask on.", "Read what is asked, then give --yes.") from error
     if typed != environment:

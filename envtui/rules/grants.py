@@ -85,7 +85,8 @@ def targets_of(plan: Plan) -> dict[str, str]:
         place = act.place
         account = f"{place.user}@" if place.user else ""
         database = f"/{place.dbname}" if place.dbname else ""
-        found[f"{place.target}/{place.member}"] = f"{place.kind} {account}{place.address}{database}"
+        becomes = f" as {place.as_}" if place.as_ else ""
+        found[f"{place.target}/{place.member}"] = f"{place.kind} {account}{place.address}{database}{becomes}"
     return found
 
 
