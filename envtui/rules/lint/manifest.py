@@ -77,8 +77,6 @@ def _target(tree: Tree, name: str, target: Target, report: Report) -> None:
         if (credential.kind, credential.access) != (kind, access):
             message = f"{field} needs a credential of kind {kind} and access {access}."
             report.error((*path, field), message, f"{wanted} is {credential.kind}, {credential.access}.")
-    if target.write is not None and target.write == target.read:
-        report.error((*path, "write"), "read and write are the same credential.", "Reads must not be able to write.")
     if target.via is not None and report.known((*path, "via"), "target", target.via, environment.targets):
         _via(environment, name, report)
     try:

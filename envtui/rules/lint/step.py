@@ -72,9 +72,9 @@ def lint_step(tree: Tree, runbook: Runbook, step: Step, path: Path, report: Repo
         _target(tree, step.target or runbook.defaults.target, kind, step.mode, path, report, needed=not checked)
         _expect(step, path, report)
     _captures(step, kind, path, report)
-    if step.mode == "write":
+    if step.mode == "write" and not isinstance(step, ChooseStep | WaitStep):
         _write(tree, runbook, step, kind, path, report)
-    else:
+    elif step.mode == "read":
         _read(step, path, report)
     if isinstance(step, WaitStep) and step.until is not None:
         _part(tree, runbook, step, step.until, "until", path, report)
