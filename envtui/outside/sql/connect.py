@@ -249,7 +249,7 @@ class Connector:
             "sslcertmode": "disable",
             "gssencmode": "disable",
             # Whoever answers without having proven who they are does not get the password in clear text.
-            "require_auth": "" if verified else "!password",
+            "require_auth": "none,scram-sha-256,md5,password" if verified else "!password",
             "passfile": _NONE,
             "target_session_attrs": "any",
             "load_balance_hosts": "disable",
