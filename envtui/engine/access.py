@@ -23,7 +23,7 @@ Requester, after:
     recheck(grant, *, terms, tracker, clock) -> (reason, why) | None     every minute and tick: what ends the grant now
     end(grant, reason, *, journal, why="") -> GrantEnded                 journals GrantEnded
 Pure, in rules.grants: why_not(grant, act, attempt, spent, wall_ms, boot_ms) -> Refusal | None;
-    left_ms(grant, wall_ms, boot_ms) -> int for the countdown; examine(…) -> refusals.
+    left_ms(grant, wall_ms, boot_ms) -> int for the countdown. In rules.conditions: examine(…) -> refusals.
 
 All raise Refused with a way out; UsageError for a block that is none.
 """
@@ -66,7 +66,7 @@ from envtui.core.events import (
 from envtui.core.ids import new_id
 from envtui.core.ports import Clock, Journal, Signer, Tracker, Verifier
 from envtui.core.shape import seconds
-from envtui.rules import difference, grants, paste
+from envtui.rules import conditions, difference, grants, paste
 
 Waiting = Callable[[str], None]
 EndReason = Literal["COMPLETED", "EXPIRED", "REVOKED", "INCIDENT_CLOSED", "CLOCK_JUMP", "GIVEN_BACK"]
@@ -127,11 +127,11 @@ async def ask(
     ttl_ms = ttl_ms or round(seconds(terms.policy.grant.max) * 1000)
     incident = await _look_up(incident_id, tracker, terms, clock)
     now = clock.wall_ms()
-    grants.refuse(
+    conditions.refuse(
         (
-            *grants.of_incident(incident, terms, now, incident_id),
-            *grants.of_reason(reason),
-            *grants.of_ttl(ttl_ms, terms.policy),
+            *conditions.of_incident(incident, terms, now, incident_id),
+            *conditions.of_reason(reason),
+            *conditions.of_ttl(ttl_ms, terms.policy),
         )
     )
     head = await journal.head()
@@ -199,7 +199,7 @@ async def review(
     request, now = asked.request, clock.wall_ms()
     if asked.signed.plan and grants.sha256(asked.signed.plan.encode()) != request.plan_digest:
         raise Refused("The plan in the block is not the one that was signed.", "Ask for the block to be sent again.")
-    refusals = [*grants.of_request(asked, terms, now)]
+    refusals = [*conditions.of_request(asked, terms, now)]
     plan: Plan | None = None
     differences: tuple[str, ...] = ()
     try:
@@ -209,11 +209,11 @@ async def review(
             Refusal(code="plan", sentence=f"No plan can be made here: {error.message}", way_out=error.remedy)
         )
     else:
-        refusals.extend(grants.of_plan(request, plan))
+        refusals.extend(conditions.of_plan(request, plan))
         differences = difference.of_plans(request, asked.signed.plan, plan)
     try:
         incident = await _look_up(request.incident.id, tracker, terms, clock)
-        refusals.extend(grants.of_incident(incident, terms, now, request.incident.id))
+        refusals.extend(conditions.of_incident(incident, terms, now, request.incident.id))
     except Refused as error:
         incident = Incident(id=request.incident.id, state="unverified", checked_ms=now)
         refusals.append(Refusal(code="incident", sentence=error.message, way_out=error.remedy))
@@ -234,12 +234,12 @@ async def sign(
     request, now = review.request, clock.wall_ms()
     person = _person(signer, "approve", terms)
     if verdict == "approve":
-        fresh = grants.of_request(review.asked, terms, now)
-        grants.refuse(
+        fresh = conditions.of_request(review.asked, terms, now)
+        conditions.refuse(
             (
-                *grants.of_approver(request, person, signer.key, terms),
+                *conditions.of_approver(request, person, signer.key, terms),
                 # A security key's touch is only known from its signature; the receiving side looks at that.
-                *grants.of_presence(request, person, terms.machine, signer.key.startswith("sk-"), terms),
+                *conditions.of_presence(request, person, terms.machine, signer.key.startswith("sk-"), terms),
                 *review.refusals,
                 *(refusal for refusal in fresh if refusal not in review.refusals),
             )
@@ -289,7 +289,7 @@ async def receive(
         one = await _verify_signoff(signed, terms, verifier)
         _check_about(asked, one)
         if one.signoff.verdict == "approve":
-            grants.refuse(grants.of_signoff(asked, one, terms, clock.wall_ms()))
+            conditions.refuse(conditions.of_signoff(asked, one, terms, clock.wall_ms()))
         event = SignedOff(
             run=run,
             request=requested.request,
@@ -313,7 +313,7 @@ async def status(run: str, *, terms: Terms, plan: Plan, verifier: Verifier, jour
     request, now = case.asked.request, clock.wall_ms()
     refusals = (
         *case.problems,
-        *grants.examine(
+        *conditions.examine(
             case.asked, case.given, terms=terms, plan=plan, incident=request.incident, now_ms=now, used=case.used
         ),
     )
@@ -322,7 +322,7 @@ async def status(run: str, *, terms: Terms, plan: Plan, verifier: Verifier, jour
         asked=case.asked,
         given=case.given,
         refusals=refusals,
-        needed=grants.needed(terms, request.incident),
+        needed=conditions.needed(terms, request.incident),
         approvers=terms.roster.approvers(terms.policy.signoff.roles, besides=request.requester.person),
     )
 
@@ -343,7 +343,7 @@ async def activate(
     """
     case = await _case(run, terms, verifier, journal)
     if case.asked is None:
-        grants.refuse(case.problems)
+        conditions.refuse(case.problems)
         raise Refused(f"Run {run} has asked for nothing.", "Ask first: envtui request.")
     request = case.asked.request
     incident = await _look_up(request.incident.id, tracker, terms, clock)
@@ -400,7 +400,7 @@ async def spend(
     spent = grants_spent(entries)
     refusal = grants.why_not(grant, act, attempt, spent, clock.wall_ms(), clock.boot_ms())
     if refusal is not None:
-        grants.refuse([refusal])
+        conditions.refuse([refusal])
     event = PermitSpent(run=grant.run, grant=grant.id, permit=permit_id, act=act.id, act_digest=digest, attempt=attempt)
     entry = await journal.append(event)
     # Two processes may have come here with the same grant's id: the ledger's order decides which one spends.
@@ -428,7 +428,7 @@ async def recheck(grant: Grant, *, terms: Terms, tracker: Tracker, clock: Clock)
     if incident.state == "closed":
         return "INCIDENT_CLOSED", f"{incident.id} was closed, which ended the write access."
     others = set(grant.signed_by) - {grant.request.requester.person}
-    if len(others) < grants.needed(terms, incident):
+    if len(others) < conditions.needed(terms, incident):
         return "INCIDENT_CLOSED", f"The tracker does not say that {incident.id} is still open."
     return None
 
@@ -496,7 +496,7 @@ async def _verify_signoff(signed: Signed, terms: Terms, verifier: Verifier) -> V
     signoff = grants.parse_signoff(body)
     _check_environment(signoff.environment, terms)
     by = await verifier.verify(values.namespace("approve", terms.environment), body, signed.signature)
-    if not grants.is_party(signoff.approver.person, signoff.approver.key, by, terms.roster):
+    if not conditions.is_party(signoff.approver.person, signoff.approver.key, by, terms.roster):
         raise Refused(
             f"The answer names {signoff.approver.person[:40]}, its signature is {by.principal}'s.",
             "Ask the approver to sign with their own key.",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from envtui.core.access import Grant, Incident, Party, Request
 from envtui.core.act import Act, Place, SshCall, literal
 from envtui.core.errors import Refused
-from envtui.rules import grants
+from envtui.rules import conditions, grants
 
 WALL, BOOT, TTL = 1_770_000_000_000, 5_000_000, 1_800_000
 DAY = 86_400_000
@@ -102,7 +102,7 @@ def test_the_time_left_never_grows_while_the_machine_runs(wall: int, boot: int, 
 @given(st.text(max_size=60))
 def test_a_reason_is_judged_by_what_it_says(reason: str) -> None:
     letters = [character for character in reason if character.isalnum()]
-    accepted = not grants.of_reason(reason)
+    accepted = not conditions.of_reason(reason)
     assert accepted == (len(letters) >= 10 and len(set(letters)) >= 4 and reason.isprintable())
 
 
