@@ -40,7 +40,6 @@ from envtui.core.access import (
     Grant,
     Incident,
     Party,
-    Permit,
     Refusal,
     Request,
     Signed,
@@ -50,15 +49,11 @@ from envtui.core.access import (
     VerifiedSignOff,
     fingerprint,
 )
-from envtui.core.act import Act, Plan
+from envtui.core.act import Plan
 from envtui.core.canonical import canonical
-from envtui.core.errors import EnvtuiError, Refused, Unreachable
+from envtui.core.errors import EnvtuiError, Refused
 from envtui.core.events import (
-    Entry,
-    Event,
     GrantActivated,
-    GrantEnded,
-    PermitSpent,
     Requested,
     SignedOff,
     SignOffRefused,
@@ -68,8 +63,14 @@ from envtui.core.ports import Clock, Journal, Signer, Tracker, Verifier
 from envtui.core.shape import seconds
 from envtui.rules import conditions, difference, grants, paste
 
+from .case import check_about, last_request, read_case, verify_request, verify_signoff
+from .spending import EndReason as EndReason
+from .spending import end as end
+from .spending import first, look_up
+from .spending import recheck as recheck
+from .spending import spend as spend
+
 Waiting = Callable[[str], None]
-EndReason = Literal["COMPLETED", "EXPIRED", "REVOKED", "INCIDENT_CLOSED", "CLOCK_JUMP", "GIVEN_BACK"]
 State = Literal["DRAFT", "REQUESTED", "DENIED", "EXPIRED", "APPROVED", "USED"]
 
 
@@ -125,7 +126,7 @@ async def ask(
     if not plan.writes:
         raise Refused("This plan writes nothing.", "Run it: reading needs no sign-off.")
     ttl_ms = ttl_ms or round(seconds(terms.policy.grant.max) * 1000)
-    incident = await _look_up(incident_id, tracker, terms, clock)
+    incident = await look_up(incident_id, tracker, terms, clock)
     now = clock.wall_ms()
     conditions.refuse(
         (
@@ -195,7 +196,7 @@ async def review(
 
     Raises UsageError for a text without a request, Refused for one that is altered, foreign or not signed by its requester.
     """
-    asked = await _verify_request(paste.read(block, "request"), terms, verifier)
+    asked = await verify_request(paste.read(block, "request"), terms, verifier)
     request, now = asked.request, clock.wall_ms()
     if asked.signed.plan and grants.sha256(asked.signed.plan.encode()) != request.plan_digest:
         raise Refused("The plan in the block is not the one that was signed.", "Ask for the block to be sent again.")
@@ -212,7 +213,7 @@ async def review(
         refusals.extend(conditions.of_plan(request, plan))
         differences = difference.of_plans(request, asked.signed.plan, plan)
     try:
-        incident = await _look_up(request.incident.id, tracker, terms, clock)
+        incident = await look_up(request.incident.id, tracker, terms, clock)
         refusals.extend(conditions.of_incident(incident, terms, now, request.incident.id))
     except Refused as error:
         incident = Incident(id=request.incident.id, state="unverified", checked_ms=now)
@@ -277,7 +278,7 @@ async def receive(
     signed = paste.read(block, "approve")
     bundle = paste.bundle(signed)
     entries = await journal.read(run)
-    requested = _last_request(entries)
+    requested = last_request(entries)
     if requested is None:
         raise Refused(f"Run {run} has asked for nothing.", "Ask first: envtui request.")
     for entry in entries:
@@ -285,9 +286,9 @@ async def receive(
             return entry.event
     event: SignedOff | SignOffRefused
     try:
-        asked = await _verify_request(paste.unbundle(requested.bundle), terms, verifier)
-        one = await _verify_signoff(signed, terms, verifier)
-        _check_about(asked, one)
+        asked = await verify_request(paste.unbundle(requested.bundle), terms, verifier)
+        one = await verify_signoff(signed, terms, verifier)
+        check_about(asked, one)
         if one.signoff.verdict == "approve":
             conditions.refuse(conditions.of_signoff(asked, one, terms, clock.wall_ms()))
         event = SignedOff(
@@ -306,7 +307,7 @@ async def receive(
 
 async def status(run: str, *, terms: Terms, plan: Plan, verifier: Verifier, journal: Journal, clock: Clock) -> Standing:
     """How far the run's last request has come, with everything that it still lacks. The incident is not looked up."""
-    case = await _case(run, terms, verifier, journal)
+    case = await read_case(run, terms, verifier, journal)
     if case.asked is None:
         state: State = "REQUESTED" if case.problems else "DRAFT"
         return Standing(state=state, refusals=case.problems)
@@ -341,12 +342,12 @@ async def activate(
 
     Raises Refused with everything that is missing. Journals GrantActivated; of two processes, the first in the ledger wins.
     """
-    case = await _case(run, terms, verifier, journal)
+    case = await read_case(run, terms, verifier, journal)
     if case.asked is None:
         conditions.refuse(case.problems)
         raise Refused(f"Run {run} has asked for nothing.", "Ask first: envtui request.")
     request = case.asked.request
-    incident = await _look_up(request.incident.id, tracker, terms, clock)
+    incident = await look_up(request.incident.id, tracker, terms, clock)
     try:
         grant = grants.activate(
             case.asked,
@@ -373,160 +374,15 @@ async def activate(
             nonce=request.nonce,
         )
     )
-    first = _first(
+    winner = first(
         await journal.read(run), lambda event: isinstance(event, GrantActivated) and event.nonce == request.nonce
     )
-    if first != entry.seq:
+    if winner != entry.seq:
         raise Refused("Another window activated this request first.", "Go on there, or ask again.")
     return grant
 
 
-async def spend(
-    grant: Grant, act: Act, attempt: int, *, terms: Terms, tracker: Tracker, journal: Journal, clock: Clock
-) -> Permit:
-    """The permit for one act and one attempt, after the ledger says that it is spent.
-
-    Raises Refused: the grant is over, the incident closed, the act not signed or permitted before, too little time left.
-    """
-    ended = await recheck(grant, terms=terms, tracker=tracker, clock=clock)
-    if ended is not None:
-        await end(grant, ended[0], journal=journal, why=ended[1])
-        raise Refused(ended[1], "Ask again.")
-    entries = await journal.read(grant.run)
-    over = _ending(entries, grant)
-    if over is not None:
-        raise Refused(f"The write access ended: {over.reason}.", "Ask again.")
-    digest, permit_id = act.digest(), new_id(clock.wall_ms(), clock.randomness(5))
-    spent = grants_spent(entries)
-    refusal = grants.why_not(grant, act, attempt, spent, clock.wall_ms(), clock.boot_ms())
-    if refusal is not None:
-        conditions.refuse([refusal])
-    event = PermitSpent(run=grant.run, grant=grant.id, permit=permit_id, act=act.id, act_digest=digest, attempt=attempt)
-    entry = await journal.append(event)
-    # Two processes may have come here with the same grant's id: the ledger's order decides which one spends.
-    mine = (event.grant, event.act_digest, event.attempt)
-    if _first(await journal.read(grant.run), lambda other: _use(other) == mine) != entry.seq:
-        raise Refused(f"Attempt {attempt} of {act.id} was permitted before.", "Look at its outcome first.")
-    return grants.spend(
-        grant, act, attempt, spent=spent, wall_ms=clock.wall_ms(), boot_ms=clock.boot_ms(), permit_id=permit_id
-    )
-
-
-async def recheck(grant: Grant, *, terms: Terms, tracker: Tracker, clock: Clock) -> tuple[EndReason, str] | None:
-    """What ends the grant now, with a sentence: a clock, or its incident. None: nothing does."""
-    clocks = grants.state(grant, clock.wall_ms(), clock.boot_ms())
-    if clocks == "EXPIRED":
-        return "EXPIRED", "The write access is over."
-    if clocks == "CLOCK_JUMP":
-        return "CLOCK_JUMP", "The wall clock was set back, which ended the write access."
-    if not grant.incident.id:
-        return None
-    try:
-        incident = await _look_up(grant.incident.id, tracker, terms, clock)
-    except Refused as error:
-        return "INCIDENT_CLOSED", error.message
-    if incident.state == "closed":
-        return "INCIDENT_CLOSED", f"{incident.id} was closed, which ended the write access."
-    others = set(grant.signed_by) - {grant.request.requester.person}
-    if len(others) < conditions.needed(terms, incident):
-        return "INCIDENT_CLOSED", f"The tracker does not say that {incident.id} is still open."
-    return None
-
-
-async def end(grant: Grant, reason: EndReason, *, journal: Journal, why: str = "") -> GrantEnded:
-    """Ends a grant, once: the entry that ended it."""
-    over = _ending(await journal.read(grant.run), grant)
-    if over is not None:
-        return over
-    event = GrantEnded(run=grant.run, grant=grant.id, reason=reason, why=why)
-    await journal.append(event)
-    return event
-
-
-def grants_spent(entries: Sequence[Entry]) -> grants.Spent:
-    """(grant, act digest, attempt) of every permit in these entries."""
-    return frozenset(use for entry in entries if (use := _use(entry.event)) is not None)
-
-
-# --- reading back -----------------------------------------------------------------------------------------------------
-
-
-class _Case(msgspec.Struct, frozen=True, kw_only=True):
-    asked: VerifiedRequest | None = None
-    given: tuple[VerifiedSignOff, ...] = ()
-    used: frozenset[str] = frozenset()
-    problems: tuple[Refusal, ...] = ()  # what is in the ledger and does not verify (any more)
-
-
-async def _case(run: str, terms: Terms, verifier: Verifier, journal: Journal) -> _Case:
-    """The run's last request with its answers, each verified again: a roster may have changed since they came."""
-    entries = await journal.read(run)
-    requested = _last_request(entries)
-    if requested is None:
-        return _Case()
-    used = frozenset(entry.event.nonce for entry in entries if isinstance(entry.event, GrantActivated))
-    try:
-        asked = await _verify_request(paste.unbundle(requested.bundle), terms, verifier)
-    except Refused as error:
-        return _Case(used=used, problems=(_as_refusal(error),))
-    given: list[VerifiedSignOff] = []
-    problems: list[Refusal] = []
-    for entry in entries:
-        event = entry.event
-        if isinstance(event, SignedOff) and event.request == requested.request:
-            try:
-                one = await _verify_signoff(paste.unbundle(event.bundle), terms, verifier)
-                _check_about(asked, one)
-                given.append(one)
-            except Refused as error:
-                problems.append(_as_refusal(error))
-    return _Case(asked=asked, given=tuple(given), used=used, problems=tuple(problems))
-
-
-async def _verify_request(signed: Signed, terms: Terms, verifier: Verifier) -> VerifiedRequest:
-    body = signed.body.encode()
-    request = grants.parse_request(body)
-    _check_environment(request.environment, terms)
-    by = await verifier.verify(values.namespace("request", terms.environment), body, signed.signature)
-    return VerifiedRequest(request=request, sha256=grants.sha256(body), by=by, signed=signed)
-
-
-async def _verify_signoff(signed: Signed, terms: Terms, verifier: Verifier) -> VerifiedSignOff:
-    body = signed.body.encode()
-    signoff = grants.parse_signoff(body)
-    _check_environment(signoff.environment, terms)
-    by = await verifier.verify(values.namespace("approve", terms.environment), body, signed.signature)
-    if not conditions.is_party(signoff.approver.person, signoff.approver.key, by, terms.roster):
-        raise Refused(
-            f"The answer names {signoff.approver.person[:40]}, its signature is {by.principal}'s.",
-            "Ask the approver to sign with their own key.",
-        )
-    return VerifiedSignOff(signoff=signoff, by=by, signed=signed)
-
-
-def _check_environment(theirs: str, terms: Terms) -> None:
-    if theirs != terms.environment:
-        raise Refused(
-            f"This is for {theirs[:40]!r}, and {terms.environment} is open here.", f"Ask again in {terms.environment}."
-        )
-
-
-def _check_about(asked: VerifiedRequest, one: VerifiedSignOff) -> None:
-    if one.signoff.request_sha256 != asked.sha256 or one.signoff.request != asked.request.id:
-        raise Refused(
-            f"{one.signoff.approver.person} answered another request ({one.signoff.request[:40]}).",
-            "Send them this one, or ask for the answer to this one.",
-        )
-
-
-async def _look_up(incident: str, tracker: Tracker, terms: Terms, clock: Clock) -> Incident:
-    if not incident and not terms.policy.incident.required:
-        return Incident(id="", state="unverified", checked_ms=clock.wall_ms(), tracker="none")
-    try:
-        return await tracker.lookup(incident)
-    except Unreachable:
-        kind = terms.policy.incident.tracker
-        return Incident(id=incident, state="unverified", checked_ms=clock.wall_ms(), tracker=kind)
+# --- small parts ---------------------------------------------------------------------------------------------------------
 
 
 def _person(signer: Signer, kind: values.SignedKind, terms: Terms) -> str:
@@ -550,26 +406,3 @@ def _state(request: Request, refusals: Sequence[Refusal], now_ms: int) -> State:
     if now_ms >= request.expires_ms:
         return "EXPIRED"
     return "REQUESTED" if codes else "APPROVED"
-
-
-def _last_request(entries: Sequence[Entry]) -> Requested | None:
-    return next((entry.event for entry in reversed(entries) if isinstance(entry.event, Requested)), None)
-
-
-def _first(entries: Sequence[Entry], fits: Callable[[Event], bool]) -> int | None:
-    return next((entry.seq for entry in entries if fits(entry.event)), None)
-
-
-def _ending(entries: Sequence[Entry], grant: Grant) -> GrantEnded | None:
-    return next(
-        (e.event for e in entries if isinstance(e.event, GrantEnded) and e.event.grant == grant.id),
-        None,
-    )
-
-
-def _use(event: Event) -> tuple[str, str, int] | None:
-    return (event.grant, event.act_digest, event.attempt) if isinstance(event, PermitSpent) else None
-
-
-def _as_refusal(error: Refused) -> Refusal:
-    return Refusal(code="signature", sentence=error.message, way_out=error.remedy)
