@@ -36,6 +36,8 @@ from .words import duration, in_words, inputs_in_words, outcome_in_words, stamp
 
 _TEXT = 2_000
 _COMMAND = 20_000
+# Characters that mean something anywhere; what some renderers make a link of; what makes a list at a line's beginning.
+_MARKUP = re.compile(r"[\\`*_{}\[\]()<>#|~&@$^!]|:(?=//)|(?i:(?<=www))\.|\A[-+=]|(?<=\A\d)[.]|(?<=\A\d\d)[.]")
 _ACCESS = (Requested, SignedOff, SignOffRefused, GrantActivated, PermitSpent, GrantEnded)
 
 
@@ -173,8 +175,8 @@ def _line(entry: Entry, zone: tzinfo | None) -> str:
 
 
 def text(value: str) -> str:
-    """`value` as literal text on one line of Markdown: every character that could mean something is escaped."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+.!|~&@:$^=-])", r"\\\1", shapes(clean_line(value, _TEXT)))
+    """`value` as literal text on one line of Markdown: nothing in it is markup, a link, a list or a heading."""
+    return _MARKUP.sub(r"\\\g<0>", shapes(clean_line(value, _TEXT)))
 
 
 def code(value: str) -> Iterator[str]:
