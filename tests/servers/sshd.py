@@ -100,7 +100,7 @@ class Servers:
         login = f"envtui-t{os.getpid()}-{name}"
         home = self.folder / login
         subprocess.run(["useradd", "-M", "-d", str(home), "-s", shell, "-p", "*", login], check=True)
-        self.stack.callback(subprocess.run, ["userdel", login], check=True, stderr=subprocess.DEVNULL)
+        self.stack.callback(subprocess.run, ["userdel", "-f", login], check=True, stderr=subprocess.DEVNULL)
         home.mkdir(mode=0o755)
         for path, text in (files or {}).items():
             (home / path).parent.mkdir(parents=True, exist_ok=True)
