@@ -40,16 +40,16 @@ class _Request:
     body: bytes | None
 
 
-class HttpConnector:
-    """Makes connections for one environment. `tree` is its directory (for `ca`); `seconds` is how long connecting may take."""
+class _Connector:
+    """Makes connections for one environment."""
 
     def __init__(
         self,
         environment: Environment,
         tree: Path,
         secrets: Secrets,
-        tunnels: Tunnels | None = None,
-        seconds: float = 10.0,
+        tunnels: Tunnels | None,
+        seconds: float,
     ) -> None:
         self._environment = environment
         self._tree = tree
@@ -179,10 +179,21 @@ class HttpConnector:
 
 
 class HttpReader:
-    """The Reader port for http targets."""
+    """The Reader port for http targets.
 
-    def __init__(self, connector: HttpConnector) -> None:
-        self._connector = connector
+    `tree` is the environment's directory (for `ca`); `tunnels` is needed for targets with `via` only; `seconds` is how long
+    connecting and showing the identity may take.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        tree: Path,
+        secrets: Secrets,
+        tunnels: Tunnels | None = None,
+        seconds: float = 10.0,
+    ) -> None:
+        self._connector = _Connector(environment, tree, secrets, tunnels, seconds)
         self._shown: dict[tuple[str, str], Shown] = {}
 
     async def open(self, act: Act) -> Shown:
@@ -211,13 +222,21 @@ class HttpReader:
 
 
 class HttpWriter:
-    """The Writer port for http targets: for one permit, once."""
+    """The Writer port for http targets: for one permit, once. The other arguments are those of HttpReader."""
 
-    def __init__(self, permit: Permit, connector: HttpConnector) -> None:
+    def __init__(
+        self,
+        permit: Permit,
+        environment: Environment,
+        tree: Path,
+        secrets: Secrets,
+        tunnels: Tunnels | None = None,
+        seconds: float = 10.0,
+    ) -> None:
         if not isinstance(permit, Permit):
             raise TypeError("a writer needs a permit")
         self._permit = permit
-        self._connector = connector
+        self._connector = _Connector(environment, tree, secrets, tunnels, seconds)
         self._used = False
 
     async def write(self, permit: Permit, act: Act, sink: Sink) -> Reading:

@@ -7,22 +7,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from envtui.core.act import Act, HttpCall, Part, Place, Ref, SecretRef
-from envtui.core.environment import Credential, Environment, HttpTarget, Identity
+from envtui.core.environment import Command, Credential, Environment, HttpTarget, Identity
 from envtui.core.errors import EnvtuiError, InDoubt, Refused, TimedOut, Unreachable, Unsound, WrongIdentity
-from envtui.core.ports import HEAD_BYTES
-from envtui.outside.http import HttpConnector, HttpReader, HttpWriter
+from envtui.core.ports import HEAD_BYTES, Reading
+from envtui.core.secret import Secret
+from envtui.outside.http import HttpReader, HttpWriter
 from tests.servers.postgres import Collected, FakeSecrets, permit_for, serving
 
 SECRET = "token-1"
 
 
 class Secrets(FakeSecrets):
-    async def resolve(self, reference: object, name: str):  # type: ignore[no-untyped-def, override]  # a fake
-        from envtui.core.secret import Secret
-
+    async def resolve(self, reference: str | Command, name: str) -> Secret:
         values = {"file:token": SECRET, "file:split": "a\r\nX-Other: b", "file:slash": "a/b?c"}
         return Secret(name, values[str(reference)])
 
@@ -63,7 +63,7 @@ async def service(answer: Callable[[str, str], bytes | None]) -> AsyncIterator[S
         yield made
 
 
-def connector(port: int, expect: str | None = "staging", seconds: float = 5.0) -> HttpConnector:
+def setting(port: int, expect: str | None = "staging") -> tuple[Environment, Path, Secrets]:
     environment = Environment(
         schema="envtui/environment@1",
         name="staging",
@@ -82,7 +82,7 @@ def connector(port: int, expect: str | None = "staging", seconds: float = 5.0) -
             )
         },
     )
-    return HttpConnector(environment, Path("/nowhere"), Secrets(), seconds=seconds)
+    return environment, Path("/nowhere"), Secrets()
 
 
 def act(
@@ -104,14 +104,14 @@ def act(
     )
 
 
-async def write(port: int, request: Act, **more: float):  # type: ignore[no-untyped-def]  # Reading
+async def write(port: int, request: Act) -> Reading:
     permit = permit_for(request)
-    return await HttpWriter(permit, connector(port, **more)).write(permit, request, Collected())  # type: ignore[arg-type]
+    return await HttpWriter(permit, *setting(port)).write(permit, request, Collected())
 
 
 async def test_a_read_with_its_credential_and_identity_first() -> None:
     async with service(lambda method, path: ok(b"[/markup]\xff", "X-Served: gw1\r\n")) as found:
-        reader = HttpReader(connector(found.port))
+        reader = HttpReader(*setting(found.port))
         sink = Collected()
         request = act(found.port, "/status", query=(("q", ("a b&c",)),), headers=(("X-Trace", ("1",)),))
         shown = await reader.open(request)
@@ -131,7 +131,7 @@ async def test_a_read_with_its_credential_and_identity_first() -> None:
 async def test_a_redirect_is_shown_and_not_followed() -> None:
     async with service(lambda m, p: ok(b"", "Location: http://127.0.0.1:1/\r\n", "302 Found")) as found:
         sink = Collected()
-        reading = await HttpReader(connector(found.port)).read(act(found.port), sink)
+        reading = await HttpReader(*setting(found.port)).read(act(found.port), sink)
     assert reading.status == 302
     assert sink.errors == b"302 Found\nLocation (not followed): http://127.0.0.1:1/\n"
     assert len(found.requests) == 2
@@ -140,7 +140,7 @@ async def test_a_redirect_is_shown_and_not_followed() -> None:
 async def test_a_large_answer_is_streamed() -> None:
     async with service(lambda m, p: ok(b"x" * 5_000_000)) as found:
         sink = Collected(keep=False)
-        reading = await HttpReader(connector(found.port)).read(act(found.port), sink)
+        reading = await HttpReader(*setting(found.port)).read(act(found.port), sink)
     assert (sink.size, len(reading.stdout), reading.truncated) == (5_000_000, HEAD_BYTES, True)
     assert sink.largest <= 1024 * 1024
 
@@ -148,13 +148,12 @@ async def test_a_large_answer_is_streamed() -> None:
 @pytest.mark.parametrize("expect", ["production", "stag"])
 async def test_another_service_gets_no_request_and_no_secret(expect: str) -> None:
     async with service(lambda m, p: ok(b"")) as found:
-        for attempt in (HttpReader(connector(found.port, expect)).read(act(found.port), Collected()),):
-            with pytest.raises(WrongIdentity):
-                await attempt
+        with pytest.raises(WrongIdentity):
+            await HttpReader(*setting(found.port, expect)).read(act(found.port), Collected())
         request = act(found.port, method="POST")
         permit = permit_for(request)
         with pytest.raises(WrongIdentity):
-            await HttpWriter(permit, connector(found.port, expect)).write(permit, request, Collected())
+            await HttpWriter(permit, *setting(found.port, expect)).write(permit, request, Collected())
     assert [line for line, _, _ in found.requests] == ["GET /api/identity HTTP/1.1"] * 2
     assert not any(SECRET in headers.values() for _, headers, _ in found.requests)
 
@@ -162,12 +161,12 @@ async def test_another_service_gets_no_request_and_no_secret(expect: str) -> Non
 async def test_without_an_identity_nothing_is_sent() -> None:
     async with service(lambda m, p: ok(b"")) as found:
         with pytest.raises(Unsound, match="no identity"):
-            await HttpReader(connector(found.port, None)).open(act(found.port))
+            await HttpReader(*setting(found.port, None)).open(act(found.port))
     assert found.requests == []
 
 
 async def test_what_a_read_may_not_be() -> None:
-    reader = HttpReader(connector(1))
+    reader = HttpReader(*setting(1))
     with pytest.raises(Refused, match="no http read"):
         await reader.read(act(1, method="DELETE"), Collected())
     wrong = act(1)
@@ -188,22 +187,20 @@ async def test_what_a_read_may_not_be() -> None:
 
 async def test_a_secret_in_a_path_stays_one_segment() -> None:
     async with service(lambda m, p: ok(b"")) as found:
-        await HttpReader(connector(found.port)).read(
-            act(found.port, ("/t/", SecretRef("t", "file:slash"))), Collected()
-        )
+        await HttpReader(*setting(found.port)).read(act(found.port, ("/t/", SecretRef("t", "file:slash"))), Collected())
     assert found.requests[-1][0] == "GET /api/t/a%2Fb%3Fc HTTP/1.1"
 
 
 async def test_unreachable_silent_and_broken_services() -> None:
     with pytest.raises(Unreachable, match="cannot be reached"):
-        await HttpReader(connector(1)).open(act(1))
+        await HttpReader(*setting(1)).open(act(1))
 
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
     async with serving(never) as port:
         with pytest.raises(TimedOut):
-            await HttpReader(connector(port, seconds=0.05)).open(act(port))
+            await HttpReader(*setting(port), seconds=0.05).open(act(port))
     answers: list[tuple[bytes | None, type[EnvtuiError]]] = [
         (None, TimedOut),
         (b"", Unreachable),
@@ -213,7 +210,7 @@ async def test_unreachable_silent_and_broken_services() -> None:
     for answer, error in answers:
         async with service(lambda m, p, answer=answer: answer) as found:
             with pytest.raises(error):
-                await HttpReader(connector(found.port)).read(act(found.port, timeout=0.2), Collected())
+                await HttpReader(*setting(found.port)).read(act(found.port, timeout=0.2), Collected())
 
 
 async def test_a_write_is_sent_once_and_its_answer_is_the_outcome() -> None:
@@ -244,18 +241,39 @@ async def test_a_permit_is_for_one_act_and_one_time() -> None:
     async with service(lambda m, p: ok(b"")) as found:
         first, other = act(found.port, "/a", "POST"), act(found.port, "/b", "POST")
         permit = permit_for(first)
-        writer = HttpWriter(permit, connector(found.port))
+        writer = HttpWriter(permit, *setting(found.port))
         with pytest.raises(Refused, match="another act"):
             await writer.write(permit, other, Collected())
         await writer.write(permit, first, Collected())
         with pytest.raises(Refused, match="was used"):
             await writer.write(permit, first, Collected())
         with pytest.raises(TypeError):
-            HttpWriter(None, connector(found.port))  # type: ignore[arg-type]
+            HttpWriter(None, *setting(found.port))  # type: ignore[arg-type]
 
 
 async def test_the_users_own_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with service(lambda m, p: ok(b"here")) as found:
-        assert (await HttpReader(connector(found.port)).read(act(found.port), Collected())).stdout == b"here"
+        assert (await HttpReader(*setting(found.port)).read(act(found.port), Collected())).stdout == b"here"
+
+
+class Tunnel:
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def forward(self, via: str, host: str, port: int) -> tuple[str, int]:
+        assert (via, host, port) == ("bastion", "api.internal", 8080)
+        return "127.0.0.1", self._port
+
+
+async def test_through_a_tunnel_the_service_is_asked_by_its_own_name() -> None:
+    async with service(lambda m, p: ok(b"here")) as found:
+        request = act(found.port)
+        place = msgspec.structs.replace(request.place, address="http://api.internal:8080/api", via="bastion")
+        request = msgspec.structs.replace(request, place=place)
+        reader = HttpReader(*setting(found.port), tunnels=Tunnel(found.port))
+        assert (await reader.read(request, Collected())).stdout == b"here"
+        assert {headers["host"] for _, headers, _ in found.requests} == {"api.internal:8080"}
+        with pytest.raises(Unsound, match="no way there"):
+            await HttpReader(*setting(found.port)).read(request, Collected())
