@@ -7,7 +7,7 @@ from typing import Literal
 
 from envtui.core.access import Grant, Incident, Permit, Terms
 from envtui.core.act import Act
-from envtui.core.errors import Refused, Unreachable
+from envtui.core.errors import EnvtuiError, Refused, Unreachable
 from envtui.core.events import Entry, Event, GrantEnded, PermitSpent
 from envtui.core.ids import new_id
 from envtui.core.ports import Clock, Journal, Tracker
@@ -58,7 +58,7 @@ async def recheck(grant: Grant, *, terms: Terms, tracker: Tracker, clock: Clock)
         return None
     try:
         incident = await look_up(grant.incident.id, tracker, terms, clock)
-    except Refused as error:
+    except EnvtuiError as error:  # gone from the register, or the register is damaged: no lack of data keeps a grant
         return "INCIDENT_CLOSED", error.message
     if incident.state == "closed":
         return "INCIDENT_CLOSED", f"{incident.id} was closed, which ended the write access."

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 import envtui.engine.access as use
 from envtui.core.access import Grant, Permit, Request, Signed, namespace
 from envtui.core.act import Plan
-from envtui.core.errors import EnvtuiError, Refused, TimedOut, UsageError
+from envtui.core.errors import EnvtuiError, Refused, TimedOut, Unsound, UsageError
 from envtui.core.events import GrantActivated, GrantEnded, PermitSpent, Requested, SignedOff, SignOffRefused
 from envtui.core.ports import Signature, Signer, Verifier
 from envtui.rules import grants, paste
@@ -445,6 +445,19 @@ async def test_closing_the_incident_stops_approval_activation_and_the_next_act(w
     world.tracker.open()
     with pytest.raises(Refused, match="ended"):
         await spent(world, grant)
+
+
+async def test_a_damaged_register_ends_the_grant(world: World) -> None:
+    grant = await granted(world)
+
+    class Damaged(DictTracker):
+        async def lookup(self, incident: str):
+            raise Unsound("register:7 is no line of a register.", "Repair it.")
+
+    world.tracker = Damaged()
+    with pytest.raises(Refused, match="register:7"):
+        await spent(world, grant)
+    assert world.journal.events(GrantEnded)[0].reason == "INCIDENT_CLOSED"
 
 
 async def test_a_tracker_that_does_not_answer_asks_for_two_people(world: World) -> None:
