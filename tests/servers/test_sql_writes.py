@@ -222,3 +222,17 @@ async def test_behind_a_pooler_a_write_is_refused(database: Database) -> None:
         with pytest.raises(Unsound, match="behind a pooler"):
             await write(database, act)
     assert database.admin(STATES) == [("new", 10)]
+
+
+async def test_a_cancelled_write_leaves_nothing(database: Database) -> None:
+    act = write_act(database, "update orders set state = 'x'; select pg_sleep(60)")
+    task = asyncio.create_task(write(database, act))
+    asleep = f"select 1 from pg_stat_activity where datname = '{database.name}' and wait_event = 'PgSleep'"
+    while not await asyncio.to_thread(database.admin, asleep):
+        assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert database.admin(STATES) == [("new", 10)]
+    while await asyncio.to_thread(database.admin, asleep):
+        pass

@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envtui.core.act import Act, HttpCall, Place, SqlCall
 from envtui.core.errors import Refused
-from envtui.outside.sql.statements import TEXT_LIMIT, check_read, check_write, needs_literals, parse, quote_ident
+from envtui.outside.sql.statements import (
+    TEXT_LIMIT,
+    check_act,
+    check_read,
+    check_write,
+    needs_literals,
+    parse,
+    quote_ident,
+)
 
 
 def test_text_is_split_where_postgresql_splits_it() -> None:
@@ -144,6 +153,17 @@ def test_affected_max_only_where_it_can_be_counted() -> None:
         check_write("update t set a = 1", "none", affected_max=3)
     with pytest.raises(Refused, match="inside WITH"):
         check_write("with x as (delete from t returning a) select * from x", affected_max=3)
+
+
+def test_an_act_is_checked_by_its_mode() -> None:
+    place = Place(target="db", kind="sql", member="db1", address="db1:5432")
+    commit = SqlCall(text="commit; insert into t values (1)")
+    for mode in ("read", "write"):
+        with pytest.raises(Refused):
+            check_act(Act(step="s", mode=mode, place=place, call=commit))  # type: ignore[arg-type]
+    check_act(Act(step="s", mode="write", place=place, call=SqlCall(text="select 1; delete from t")))
+    check_act(Act(step="s", mode="read", place=place, call=SqlCall(text="select $1", binds=((("x",), ""),))))
+    check_act(Act(step="s", mode="read", place=place, call=HttpCall(path=("/commit;",))))
 
 
 def test_every_value_has_a_place_that_postgresql_sees() -> None:

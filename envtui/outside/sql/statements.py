@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from envtui.core.act import Act, SqlCall
 from envtui.core.errors import Refused
 
 TEXT_LIMIT = 1024 * 1024
@@ -154,6 +155,17 @@ def check_write(
     statements = tuple(statement for statement, _ in found)
     _check_places(statements, binds)
     return statements
+
+
+def check_act(act: Act) -> None:
+    """Everything that can be said of an sql act before it is sent; other kinds pass. For plans and lint. Raises Refused."""
+    call = act.call
+    if not isinstance(call, SqlCall):
+        return
+    if act.mode == "read":
+        check_read(call.text, len(call.binds))
+    else:
+        check_write(call.text, call.transaction, len(call.binds), call.affected_max)
 
 
 def needs_literals(text: str) -> bool:
