@@ -15,9 +15,9 @@ from typing import ClassVar
 from rich.segment import Segment
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.color import Color
 from textual.events import Key
 from textual.filter import LineFilter
-from textual.color import Color
 
 from envtui.compose import World
 from envtui.core.errors import EnvtuiError, NotTrusted
@@ -36,7 +36,9 @@ class _Backstop(LineFilter):
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         return [
-            segment if segment.control or (safe := backstop(segment.text)) == segment.text else Segment(safe, segment.style)
+            segment
+            if segment.control or (safe := backstop(segment.text)) == segment.text
+            else Segment(safe, segment.style)
             for segment in segments
         ]
 
@@ -99,7 +101,9 @@ class EnvtuiApp(App[int]):
         from rich.text import Text
 
         lines = clean(traceback.format_exc(), 20_000)
-        self._exit_renderables.append(Text(f"envtui met an error that it did not expect.\n\n{lines}\nThe ledger has everything up to here."))
+        self._exit_renderables.append(
+            Text(f"envtui met an error that it did not expect.\n\n{lines}\nThe ledger has everything up to here.")
+        )
         self._close_messages_no_wait()
 
     def work(self, job: Awaitable[None]) -> None:
@@ -138,7 +142,9 @@ class EnvtuiApp(App[int]):
             operator = self.world.operator
             books = sum(card.books for card in self.lobby.cards)
             state = "check passed" if not self.lobby.problems else f"{len(self.lobby.problems)} problems: envtui check"
-            lobby = f"{operator.name}@{operator.machine} · {len(self.lobby.cards)} environments, {books} runbooks, {state}"
+            lobby = (
+                f"{operator.name}@{operator.machine} · {len(self.lobby.cards)} environments, {books} runbooks, {state}"
+            )
         run = self.run_task.run if self.run_task is not None else None
         return banner(self.session, run, round(time.time() * 1000), clean(lobby, 200))
 

@@ -43,9 +43,14 @@ class Choose(ModalScreen[int | None]):
             if self._head:
                 yield Static(words(("   " + clean(self._head, 400), "$tone-label")))
             yield OptionList(
-                *(Option(words((f"{i} ", "$tone-label"), (clean(o, 400), "$tone-text"))) for i, o in enumerate(self._options, 1))
+                *(
+                    Option(words((f"{i} ", "$tone-label"), (clean(o, 400), "$tone-text")))
+                    for i, o in enumerate(self._options, 1)
+                )
             )
-            yield Static(words(("enter", "bold $tone-text"), " choose   ", ("esc", "bold $tone-text"), " back"), id="hint")
+            yield Static(
+                words(("enter", "bold $tone-text"), " choose   ", ("esc", "bold $tone-text"), " back"), id="hint"
+            )
 
     def on_mount(self) -> None:
         self.query_one(OptionList).focus()

@@ -36,7 +36,9 @@ class Prompt(ModalScreen[str | None]):
             box.border_title = Content(f" {clean(self._title, 80)} ")
             yield Static(words((clean(self._text, 4000), "$tone-text")))
             yield Input(value=self._value, placeholder=clean(self._placeholder, 100))
-            yield Static(words(("enter", "bold $tone-text"), " done   ", ("esc", "bold $tone-text"), " back"), id="hint")
+            yield Static(
+                words(("enter", "bold $tone-text"), " done   ", ("esc", "bold $tone-text"), " back"), id="hint"
+            )
 
     def on_mount(self) -> None:
         field = self.query_one(Input)

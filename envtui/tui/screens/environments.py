@@ -79,11 +79,25 @@ class EnvironmentsScreen(FramedScreen):
     def _say(self, lobby: Lobby) -> None:
         if lobby.in_doubt:
             name, run = lobby.in_doubt[0]
-            self.now("!", f"{len(lobby.in_doubt)} in doubt, {clean(run.title)} in {name} first: its outcome is not known. Open it before anything else.", "$tone-bad")
+            self.now(
+                "!",
+                f"{len(lobby.in_doubt)} in doubt, {clean(run.title)} in {name} first: its outcome is not known. Open it before anything else.",
+                "$tone-bad",
+            )
         elif lobby.problems:
-            self.now("check", f"{len(lobby.problems)} problems in the trees; `envtui check` names each place.", "$tone-bad")
+            self.now(
+                "check", f"{len(lobby.problems)} problems in the trees; `envtui check` names each place.", "$tone-bad"
+            )
         else:
-            self.now("", words(("1", "bold $tone-text"), ("–", "$tone-dim"), (str(len(lobby.cards)), "bold $tone-text"), (" opens an environment, read-only", "$tone-dim")))
+            self.now(
+                "",
+                words(
+                    ("1", "bold $tone-text"),
+                    ("–", "$tone-dim"),
+                    (str(len(lobby.cards)), "bold $tone-text"),
+                    (" opens an environment, read-only", "$tone-dim"),
+                ),
+            )
 
     def on_key(self, event: events.Key) -> None:
         if event.key.isdigit() and self.envtui.lobby is not None:
@@ -103,7 +117,11 @@ def _card(card: Card) -> Content:
     for rule in card.rules:
         parts += [("· ", tone), (clean(rule, 300) + "\n", "$tone-dim")]
     parts.append("\n")
-    rows: list[tuple[str, str, str]] = [("data", card.data, "$tone-text"), ("runbooks", str(card.books), "$tone-text"), ("write", card.write, "$tone-text")]
+    rows: list[tuple[str, str, str]] = [
+        ("data", card.data, "$tone-text"),
+        ("runbooks", str(card.books), "$tone-text"),
+        ("write", card.write, "$tone-text"),
+    ]
     if card.trust != "trusted":
         rows.append(("trust", "not accepted yet" if card.trust == "new" else "changed", "$tone-wait"))
     if card.problems:

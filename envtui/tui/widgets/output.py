@@ -74,8 +74,8 @@ class OutputView(ScrollView, can_focus=True):
         if lines == self._shown:
             return
         if self._shown > 0:
-            self._following = (
-                self.below == 0 or self._following and self.scroll_offset.y >= self._shown - self.size.height - 1
+            self._following = self.below == 0 or (
+                self._following and self.scroll_offset.y >= self._shown - self.size.height - 1
             )
         self._shown = lines
         self.virtual_size = Size(self.size.width - 1, max(lines, 1))

@@ -1,0 +1,137 @@
+"""The plan before the run: every act, for every member, as it would be sent. Enter writes the start down; nothing is sent."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Input, Static
+
+from envtui.core.act import Plan
+from envtui.core.errors import EnvtuiError
+from envtui.core.text import clean
+from envtui.core.tree import Book
+from envtui.rules.shows import shows
+
+from .. import actions
+from ..framed import FramedScreen, words
+
+
+class PlanScreen(FramedScreen):
+    """Parameters at the top, the acts below; both are what would be written down and signed."""
+
+    name_ = "plan"
+    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("plan")  # type: ignore[assignment]
+    CSS = """
+    PlanScreen Input { border: none; background: $tone-line; height: 1; padding: 0 1; margin: 0 0 1 0; }
+    PlanScreen #acts { height: 1fr; }
+    PlanScreen .ask { color: $tone-label; height: auto; }
+    """
+
+    def __init__(self, book: Book) -> None:
+        super().__init__()
+        self._book = book
+        self._plan: Plan | None = None
+
+    def body(self) -> ComposeResult:
+        r = self._book.runbook
+        yield Static(words((clean(r.title, 300), "bold $tone-text"), (f"  {clean(r.id)} · plan", "$tone-dim")))
+        with VerticalScroll(id="acts"):
+            for name, param in r.params.items():
+                label = f"{name} ({param.type}{', required' if param.required else ''})  {param.ask}"
+                yield Static(words((clean(label, 200), "$tone-label")), classes="ask")
+                field = Input(value=param.default or "", id=f"param-{name}")
+                field.cursor_blink = False
+                yield field
+            yield Static("", id="plan")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._make()
+        fields = self.query(Input)
+        (fields.first() if fields else self.query_one("#acts")).focus()
+
+    def on_input_changed(self) -> None:
+        self._make()
+
+    def on_input_submitted(self) -> None:
+        self.action_begin()
+
+    def _given(self) -> dict[str, str]:
+        params = self._book.runbook.params
+        values = {name: self.query_one(f"#param-{name}", Input).value for name in params}
+        return {n: v for n, v in values.items() if v and v != (params[n].default or "")}
+
+    def _make(self) -> None:
+        session = self.envtui.session
+        shown = self.query_one("#plan", Static)
+        if session is None:
+            return
+        try:
+            self._plan = session.plan(self._book.runbook.id, self._given())
+        except EnvtuiError as error:
+            self._plan = None
+            shown.update(words((clean(str(error), 3000), "$tone-bad")))
+            self.now("no plan", clean(error.remedy, 200), "$tone-bad")
+            return
+        shown.update(describe(self._plan))
+        writes = len(self._plan.writes)
+        said = f"{len(self._plan.steps)} steps, {writes or 'no'} write{'' if writes == 1 else 's'}"
+        self.now(
+            "",
+            words(
+                (said, "$tone-text"),
+                (f" · plan {self._plan.digest()[:12]} · ", "$tone-dim"),
+                ("enter", "bold $tone-text"),
+                (" starts the run; nothing is sent yet", "$tone-dim"),
+            ),
+        )
+
+    def action_begin(self) -> None:
+        session, plan = self.envtui.session, self._plan
+        if session is None or plan is None:
+            return
+        self._plan = None  # one start for one plan, however often the key is pressed
+
+        async def start() -> None:
+            task = await session.start(plan)
+            self.envtui.run_task = task
+            from .run import RunScreen
+
+            self.app.switch_screen(RunScreen(task))
+
+        self.envtui.work(start())
+
+    def action_back(self) -> None:
+        self.app.pop_screen()
+
+
+def describe(plan: Plan) -> Content:
+    """Every act of a plan with its masked command; undo and probe are signed with it and not run by machine yet."""
+    parts: list[str | tuple[str, str]] = []
+    for step in plan.steps:
+        word, tone = (
+            ("WRITE", "bold $tone-bad")
+            if step.mode == "write"
+            else ("read", "$tone-good")
+            if step.acts
+            else ("you", "$tone-send")
+        )
+        parts += [
+            (f"{clean(step.id)}  ", "bold $tone-text"),
+            (word, tone),
+            (f"  {clean(step.title, 200)}\n", "$tone-dim"),
+        ]
+        seen: dict[str, list[str]] = {}
+        for act in step.acts:
+            seen.setdefault(shows(act), []).append(act.place.member)
+        for command, members in seen.items():
+            where = ", ".join(members)
+            parts += [(f"   {clean(where, 200)}  ", "$tone-label"), (clean(command, 600) + "\n", "$tone-send")]
+        for label, group in (("probe", step.probe), ("undo", step.undo)):
+            for command in dict.fromkeys(shows(act) for act in group):
+                parts += [(f"   {label} by hand  ", "$tone-label"), (clean(command, 400) + "\n", "$tone-dim")]
+    return words(*parts)

@@ -1,0 +1,521 @@
+"""A run: steps at the left, what the current one means and said at the right. It only shows and asks; the task acts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.widgets import Static
+
+from envtui.core.act import PlannedStep
+from envtui.core.text import clean
+from envtui.engine.runner import RunTask
+from envtui.rules.decide import Done, Doubt, NeedsAnswer, NeedsDecision, NeedsPick, ReadyRead, ReadyWrite, Waiting
+from envtui.rules.run import ActState, StepState
+from envtui.rules.shows import clipboard, shows
+
+from .. import actions
+from ..dialogs.choose import Choose
+from ..dialogs.prompt import Prompt
+from ..dialogs.write import WriteDialog
+from ..framed import FramedScreen, words
+from ..moments import moment, span
+from ..widgets.output import OutputView
+from ..widgets.steps import GLYPHS, Steps
+from .runbooks import ask_unscripted
+
+LETTERS = "abcdefghijkmnopqrstuvwxyz"
+
+
+class RunScreen(FramedScreen):
+    """Looks at `task`; leaving the screen leaves the run as it is."""
+
+    name_ = "run"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *actions.bindings("run"),
+        ("up", "select(-1)", ""),
+        ("down", "select(1)", ""),
+        ("k", "select(-1)", ""),
+        ("j", "select(1)", ""),
+        ("enter", "enter", ""),
+        ("left_square_bracket", "member(-1)", ""),
+        ("right_square_bracket", "member(1)", ""),
+    ]
+    CSS = """
+    RunScreen #left { width: 42%; max-width: 56; border-right: solid $tone-line; padding: 0 1 0 0; }
+    RunScreen #right { width: 1fr; padding: 0 0 0 2; }
+    RunScreen #about { height: auto; max-height: 60%; }
+    RunScreen #tabs { height: 1; }
+    RunScreen.full #left, RunScreen.full #about, RunScreen.full #head { display: none; }
+    RunScreen.narrow #right { display: none; }
+    RunScreen.narrow.full #right { display: block; }
+    RunScreen.narrow #left { width: 1fr; max-width: 100%; border-right: none; padding: 0; }
+    """
+
+    def __init__(self, task: RunTask) -> None:
+        super().__init__()
+        self.run_task = task
+        self._selected = ""  # '' follows the current step
+        self._member = 0
+
+    def body(self) -> ComposeResult:
+        yield Static("", id="head")
+        with Horizontal():
+            with VerticalScroll(id="left", can_focus=False):
+                yield Steps(id="steps")
+                yield Static("", id="notes")
+            with Vertical(id="right"):
+                yield Static("", id="about")
+                yield Static("", id="tabs")
+                yield OutputView(id="output")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one(OutputView).focus()
+        self.show_state()
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def show_state(self) -> None:
+        """Draw the run as it is now."""
+        run = self.run_task.run
+        self.query_one("#head", Static).update(
+            words((clean(run.title, 120), "bold $tone-text"), (f"  {clean(run.book)} · run {run.id[-6:]}", "$tone-dim"))
+        )
+        left = self.query_one("#left")
+        self.query_one(Steps).show(run, self.selected.id if self.selected else "", max(20, left.content_size.width))
+        notes: list[str | tuple[str, str]] = []
+        if run.notes:
+            notes.append(("\nnotes\n", "$tone-label"))
+            for note in run.notes[-5:]:
+                notes += [(f"{moment(note.at_ms)[:5]} ", "$tone-label"), (clean(note.text, 300) + "\n", "$tone-dim")]
+        self.query_one("#notes", Static).update(words(*notes))
+        self._show_step()
+        self._show_now()
+        self.show_keys()
+
+    @property
+    def selected(self) -> StepState | None:
+        """The step that is shown: the chosen one, else the last that has something to show."""
+        run = self.run_task.run
+        if self._selected:
+            return run.step(self._selected)
+        current = run.current
+        if current is not None and not any(a.intended for a in current.acts) and run.word is None:
+            proposed = self.run_task.next
+            if isinstance(proposed, ReadyWrite | NeedsPick | NeedsDecision):
+                return current
+            done = [s for s in run.steps if any(a.intended for a in s.acts)]
+            return done[-1] if done and not isinstance(proposed, NeedsAnswer) else current
+        return current or (run.steps[-1] if run.steps else None)
+
+    def _planned(self, step: StepState) -> PlannedStep | None:
+        return next((p for p in self.run_task.plan.steps if p.id == step.id), None)
+
+    def _show_step(self) -> None:
+        step = self.selected
+        about = self.query_one("#about", Static)
+        if step is None:
+            about.update("")
+            return
+        book_step = self.run_task.step_of(step.id)
+        planned = self._planned(step)
+        word, tone = (
+            ("WRITE", "bold $tone-bad")
+            if step.mode == "write"
+            else ("read", "$tone-good")
+            if step.acts
+            else ("you", "$tone-send")
+        )
+        members = ", ".join(a.member for a in step.acts)
+        parts: list[str | tuple[str, str]] = [
+            (f"{clean(step.id)}  ", "bold $tone-text"),
+            (word, tone),
+            (f"  {clean(members, 100)}\n", "$tone-dim"),
+        ]
+        parts += [(clean(step.title, 300) + "\n", "$tone-text")]
+        doc = book_step.doc or getattr(book_step, "instructions", "")
+        if doc:
+            parts += [(clean(doc, 1200).strip() + "\n", "$tone-dim")]
+        for command in dict.fromkeys(a.shows for a in step.acts if a.shows):
+            parts += [("  $ ", "$tone-label"), (clean(command, 800) + "\n", "bold $tone-send")]
+        if planned is not None:
+            for label, group in (("probe", planned.probe), ("undo", planned.undo)):
+                for command in dict.fromkeys(shows(a) for a in group):
+                    parts += [(f"{label:<6}", "$tone-label"), (f"by hand: {clean(command, 300)}\n", "$tone-dim")]
+        if book_step.on_failure != "stop":
+            parts += [("fails ", "$tone-label"), (f"{book_step.on_failure}\n", "$tone-dim")]
+        if step.word is not None:
+            glyph, glyph_tone = GLYPHS[step.word]
+            parts += [
+                (f"{glyph} {step.word}", f"bold {glyph_tone}"),
+                (f"  {clean(step.why, 300)}\n" if step.why else "\n", "$tone-dim"),
+            ]
+        about.update(words(*parts))
+        self._show_output(step)
+
+    def _show_output(self, step: StepState) -> None:
+        acts = [a for a in step.acts if a.intended]
+        tabs: list[str | tuple[str, str]] = []
+        self._member = min(self._member, max(0, len(acts) - 1))
+        for at, act in enumerate(acts):
+            glyph, tone = GLYPHS.get(act.word or "", ("◐", "$tone-wait"))
+            here = "bold $tone-text" if at == self._member else "$tone-dim"
+            tabs += [(f"{clean(act.member, 40)} ", here), (f"{glyph} ", tone), (f"{_facts(act)}   ", "$tone-dim")]
+        view = self.query_one(OutputView)
+        if view.below:
+            tabs.append((f"{view.below} new lines below", "$tone-wait"))
+        if len(acts) > 1:
+            tabs.append(("[ ] the other", "$tone-label"))
+        self.query_one("#tabs", Static).update(words(*tabs))
+        if acts:
+            act = acts[self._member]
+            view.show(self._transcripts(act), "" if act.word else "…")
+        else:
+            view.show(None, "" if step.kind in ("choose", "manual") else "nothing sent yet")
+
+    def _transcripts(self, act: ActState) -> object:
+        return self.run_task.transcript(act.id)
+
+    def _show_now(self) -> None:
+        task, run = self.run_task, self.run_task.run
+        proposed = task.next
+        key = lambda k: (k, "bold $tone-text")  # noqa: E731 - two letters read better than a call
+        dim = lambda t: (t, "$tone-dim")  # noqa: E731
+        match proposed:
+            case Done(word=word, why=why):
+                tone = GLYPHS[word][1]
+                self.now(
+                    word.lower(),
+                    words(
+                        (clean(why, 300) or span(run.ended_ms - run.started_ms), "$tone-text"),
+                        dim("   "),
+                        key("esc"),
+                        dim(" runbooks"),
+                    ),
+                    tone,
+                )
+            case Doubt(act=act):
+                if task.busy:
+                    self.now("writing", f"{act}: its outcome is not known yet", "$tone-wait")
+                else:
+                    self.now(
+                        "in doubt",
+                        f"{act}: sent, and its outcome is not known. Look at the target yourself before anything else.",
+                        "$tone-bad",
+                    )
+            case _ if task.busy:
+                waits = f" until {moment(proposed.until_ms)}" if isinstance(proposed, Waiting) else ""
+                current = run.current
+                if current is not None and current.wait_until_ms:
+                    waits = f" at most until {moment(current.wait_until_ms)}"
+                self.now(
+                    "running",
+                    words(
+                        (f"{current.id if current else ''}{waits}   ", "$tone-text"),
+                        key("c"),
+                        dim(" stops after this act"),
+                    ),
+                    "$tone-wait",
+                )
+            case ReadyRead(step=step):
+                self.now("", words(key("r"), dim(f" does {step}   "), key("R"), dim(" goes on until you are needed")))
+            case Waiting(until_ms=until):
+                self.now(
+                    "wait", words((f"until {moment(until)}   ", "$tone-text"), key("R"), dim(" waits")), "$tone-wait"
+                )
+            case NeedsAnswer(options=options):
+                self.now("you", words(key("a"), dim(" choose" if options else " when it is done")), "$tone-send")
+            case NeedsPick():
+                self.now("pick", words(key("a"), dim(" choose a row")), "$tone-send")
+            case NeedsDecision(why=why):
+                self.now(
+                    "failed", words((clean(why, 200) + "   ", "$tone-text"), key("a"), dim(" decide")), "$tone-bad"
+                )
+            case ReadyWrite(granted=True, step=step):
+                self.now("write", words(key("w"), dim(f" does {step}: you will type three letters")), "$tone-bad")
+            case ReadyWrite():
+                self.now("needs write", words(dim("press "), key("e"), dim(" to ask: " + self._price())), "$tone-bad")
+            case _:
+                self.now("")
+
+    def _price(self) -> str:
+        session = self.envtui.session
+        if session is None:
+            return ""
+        policy = session.environment.access
+        incident = "an open incident and " if policy.incident.required else ""
+        if policy.signoff.min == 0:
+            return f"{incident}your own signature"
+        return f"{incident}{policy.signoff.min} signature{'s' if policy.signoff.min > 1 else ''} other than yours"
+
+    def why_not(self, action: str) -> str:
+        task, proposed = self.run_task, self.run_task.next
+        if action in ("step", "run_on") and (task.busy or not isinstance(proposed, ReadyRead | Waiting)):
+            return "an act is under way" if task.busy else "the next step is not a read"
+        if action == "answer" and not isinstance(proposed, NeedsAnswer | NeedsPick | NeedsDecision):
+            return "nobody is asked anything now"
+        if action == "write":
+            if not isinstance(proposed, ReadyWrite):
+                return "the next step is no write"
+            if not proposed.granted:
+                return f"{proposed.why_not}: press e"
+        if action == "escalate" and (task.run.word is not None or not task.plan.writes or task.run.unscripted):
+            return "this run has nothing to write" if not task.plan.writes else "this run is over"
+        if action == "give_back" and not task.run.write_active:
+            return "there is no write access to give back"
+        if action == "stop" and not task.busy:
+            return "nothing is under way"
+        if action == "skip" and (task.busy or task.run.current is None or task.run.word is not None):
+            return "there is no step to leave out now"
+        if action in ("copy", "save", "output") and self.query_one(OutputView).transcript is None and action == "save":
+            return "there is no output"
+        return ""
+
+    # -- acting ----------------------------------------------------------------------------------------------------
+
+    def action_select(self, by: int) -> None:
+        steps = self.run_task.run.steps
+        if not steps:
+            return
+        here = self.selected
+        at = next((i for i, s in enumerate(steps) if here is not None and s.id == here.id), 0)
+        self._selected = steps[max(0, min(len(steps) - 1, at + by))].id
+        self._member = 0
+        self.show_state()
+
+    def action_member(self, by: int) -> None:
+        self._member = max(0, self._member + by)
+        self.show_state()
+
+    def action_enter(self) -> None:
+        if isinstance(self.run_task.next, NeedsAnswer | NeedsPick | NeedsDecision):
+            self.action_answer()
+
+    def _possible(self, action: str) -> bool:
+        why = self.why_not(action)
+        if why:
+            self.envtui.tell(why)
+        return not why
+
+    def action_step(self) -> None:
+        if self._possible("step"):
+            self._selected = ""
+            self.envtui.work(_nothing(self.run_task.step()))
+
+    def action_run_on(self) -> None:
+        if self._possible("run_on"):
+            self._selected = ""
+            self.envtui.work(_nothing(self.run_task.run_on()))
+
+    def action_stop(self) -> None:
+        if self._possible("stop"):
+            self.run_task.stop()
+            self.envtui.tell("Stopping after the current act; polls and waits stop now.")
+
+    def action_answer(self) -> None:
+        if not self._possible("answer"):
+            return
+        task, proposed = self.run_task, self.run_task.next
+        self._selected = ""
+        title = clean(task.step_of(proposed.step).title or proposed.step) if not isinstance(proposed, Done) else ""
+        if isinstance(proposed, NeedsAnswer) and proposed.options:
+            labels = list(proposed.options)
+            self._choose(title, proposed.instructions, labels, lambda i: task.answer(proposed.step, labels[i]))
+        elif isinstance(proposed, NeedsAnswer):
+            self._manual(proposed, {}, list(proposed.ask))
+        elif isinstance(proposed, NeedsPick):
+            rows = [" │ ".join(row) for row in proposed.rows]
+            self._choose(
+                title, "", rows, lambda i: task.pick(proposed.step, proposed.name, [i]), " │ ".join(proposed.columns)
+            )
+        elif isinstance(proposed, NeedsDecision):
+            choices = list(proposed.choices)
+            self._choose(title, proposed.why, choices, lambda i: task.decide(proposed.step, choices[i]))
+
+    def _choose(self, title: str, text: str, options: list[str], then: Callable[[int], object], head: str = "") -> None:
+        def done(index: int | None) -> None:
+            if index is not None:
+                self.envtui.work(_nothing(then(index)))
+
+        self.app.push_screen(Choose(title, text, options, head), done)
+
+    def _manual(self, proposed: NeedsAnswer, values: dict[str, str], names: list[str]) -> None:
+        title = clean(self.run_task.step_of(proposed.step).title or proposed.step)
+        if names:
+
+            def one(typed: str | None) -> None:
+                if typed is not None:
+                    self._manual(proposed, {**values, names[0]: typed}, names[1:])
+
+            self.app.push_screen(
+                Prompt(title, f"{proposed.instructions}\n\n{names[0]} ({proposed.ask[names[0]]}):"), one
+            )
+            return
+
+        def confirm(typed: str | None) -> None:
+            if typed is not None:
+                self.envtui.work(
+                    _nothing(self.run_task.answer(proposed.step, typed if proposed.confirm else "done", values))
+                )
+
+        if proposed.confirm:
+            self.app.push_screen(Prompt(title, f"{proposed.instructions}\n\nType in full: {proposed.confirm}"), confirm)
+        elif values:
+            confirm("done")
+        else:
+            self._choose(title, proposed.instructions, ["done"], lambda _: self.run_task.answer(proposed.step, "done"))
+
+    def action_write(self) -> None:
+        if not self._possible("write"):
+            return
+        task, proposed = self.run_task, self.run_task.next
+        assert isinstance(proposed, ReadyWrite)
+        session = self.envtui.session
+        assert session is not None
+        step = task.step_of(proposed.step)
+        state = task.run.step(proposed.step)
+        planned = self._planned(state) if state else None
+        left = tuple(
+            a
+            for a in (planned.acts if planned else ())
+            if state and any(s.id == a.id and not s.intended for s in state.acts)
+        )
+        letters = "".join(random.SystemRandom().sample(LETTERS, 3))
+        undo = "; ".join(dict.fromkeys(shows(a) for a in planned.undo)) if planned else ""
+
+        def done(yes: bool | None) -> None:
+            if yes:
+                self._selected = ""
+                self.envtui.work(_nothing(session.write(task, proposed.step)))
+
+        self.app.push_screen(
+            WriteDialog(
+                proposed.step, step.title or proposed.step, left, letters, step.confirm, undo, step.point_of_no_return
+            ),
+            done,
+        )
+
+    def action_escalate(self) -> None:
+        if self._possible("escalate"):
+            from .escalate import EscalateScreen
+
+            self.app.push_screen(EscalateScreen(self.run_task))
+
+    def action_give_back(self) -> None:
+        session = self.envtui.session
+        if self._possible("give_back") and session is not None:
+            self.envtui.work(_nothing(session.access.end(self.run_task, "GIVEN_BACK", "given back by the operator")))
+
+    def action_skip(self) -> None:
+        if self._possible("skip"):
+            current = self.run_task.run.current
+
+            def done(reason: str | None) -> None:
+                if reason is not None:
+                    self.envtui.work(_nothing(self.run_task.skip(reason)))
+
+            self.app.push_screen(
+                Prompt(
+                    "Leave out a step", f"Why is {current.id if current else ''} left out? It goes into the ledger."
+                ),
+                done,
+            )
+
+    def action_note(self) -> None:
+        def done(text: str | None) -> None:
+            if text:
+                self.envtui.work(self.run_task.note(text))
+
+        self.app.push_screen(Prompt("Note", "For whoever reads the ledger:"), done)
+
+    def action_ask(self) -> None:
+        ask_unscripted(self)
+
+    def action_output(self) -> None:
+        self.toggle_class("full")
+        self.query_one(OutputView).focus()
+
+    def action_copy(self) -> None:
+        step = self.selected
+        planned = self._planned(step) if step else None
+        view = self.query_one(OutputView)
+        options = [f"the run's id  {self.run_task.run.id}"]
+        if planned is not None and planned.acts:
+            options.append(f"the command  {clean(clipboard(planned.acts[0]), 200)}")
+        if view.transcript is not None:
+            options.append(f"the output  {view.transcript.lines} lines")
+
+        def done(index: int | None) -> None:
+            if index == 0:
+                self.envtui.copy(self.run_task.run.id)
+            elif index is not None and options[index].startswith("the command") and planned is not None:
+                self.envtui.copy(clipboard(planned.acts[0]))
+            elif index is not None and view.transcript is not None:
+                lines = min(view.transcript.lines, 2_000)
+                self.envtui.copy("\n".join(clean(view.transcript.line(i)) for i in range(lines)))
+
+        self.app.push_screen(Choose("Copy", "A copied write is a comment line.", options), done)
+
+    def action_save(self) -> None:
+        transcript = self.query_one(OutputView).transcript
+        step = self.selected
+        if transcript is None or step is None:
+            self.envtui.tell("There is no output to save.")
+            return
+
+        def done(name: str | None) -> None:
+            if not name:
+                return
+            try:
+                with Path(name).expanduser().open("x", encoding="utf-8") as file:
+                    for number in range(transcript.lines):
+                        file.write(clean(transcript.line(number)) + "\n")
+            except OSError as error:
+                self.envtui.say(f"{name}: {error.strerror}")
+            else:
+                self.envtui.tell(f"{transcript.lines} lines in {name}")
+
+        self.app.push_screen(
+            Prompt("Save the whole output", "A new file:", value=f"{self.run_task.run.id}-{step.id}.txt"), done
+        )
+
+    def action_back(self) -> None:
+        if self.has_class("full"):
+            self.remove_class("full")
+        elif self._selected:
+            self._selected = ""
+            self.show_state()
+        else:
+            self.app.pop_screen()
+
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+
+
+def _facts(act: ActState) -> str:
+    said = []
+    if act.exit is not None:
+        said.append(f"exit {act.exit}")
+    if act.status is not None:
+        said.append(str(act.status))
+    if act.rows is not None:
+        said.append(f"{act.rows} rows")
+    if act.affected is not None:
+        said.append(f"{act.affected} affected")
+    if act.word is not None:
+        said.append(f"{act.milliseconds / 1000:.1f} s")
+    if act.truncated:
+        said.append("truncated")
+    return " ".join(said)
+
+
+async def _nothing(job: object) -> None:
+    """Await something for what it does."""
+    await job  # type: ignore[misc]

@@ -1,0 +1,71 @@
+"""What changed in a tree since this user accepted it. Nothing of the tree is believed before it is accepted here."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from envtui.core.text import clean
+
+from .. import actions
+from ..dialogs.prompt import Prompt
+from ..framed import FramedScreen, words
+
+
+class TrustScreen(FramedScreen):
+    """The difference of manifest, access and host keys; accepted by typing the environment's name."""
+
+    name_ = "trust"
+    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("trust")  # type: ignore[assignment]
+
+    def __init__(self, environment: str) -> None:
+        super().__init__()
+        self._environment = environment
+
+    def body(self) -> ComposeResult:
+        tree, _, _ = self.envtui.world.tree(self._environment)
+        self._tree = tree
+        status = self.envtui.world.trust(tree)
+        what = "was never accepted by you" if status.word == "new" else "changed since you accepted it"
+        yield Static(words((clean(self._environment.upper()), "bold $tone-text"), (f"  {what}\n", "$tone-wait")))
+        with VerticalScroll() as scroll:
+            scroll.can_focus = True
+            yield Static(_coloured(status.diff))
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one(VerticalScroll).focus()
+        self.now(
+            "trust",
+            words(
+                ("press ", "$tone-dim"),
+                ("a", "bold $tone-text"),
+                (" to accept what stands here: manifest, access, host keys", "$tone-dim"),
+            ),
+            "$tone-wait",
+        )
+
+    def action_accept(self) -> None:
+        async def decide(typed: str | None) -> None:
+            if typed == self._environment:
+                self.envtui.world.accept(self._tree)
+                self.app.pop_screen()
+                self.envtui.open_environment(self._environment)
+            elif typed is not None:
+                self.envtui.tell("Nothing was accepted.")
+
+        said = f"Whoever can change these files can decide what you connect to and who may sign.\nType {self._environment} to accept them as shown."
+        self.app.push_screen(Prompt("Accept this tree", said, self._environment), decide)
+
+    def action_back(self) -> None:
+        self.app.pop_screen()
+
+
+def _coloured(diff: str) -> Content:
+    tones = {"+": "$tone-good", "-": "$tone-bad", "@": "$tone-label"}
+    return words(*((line + "\n", tones.get(line[:1], "$tone-dim")) for line in clean(diff, 200_000).splitlines()))
