@@ -13,7 +13,9 @@ from envtui.core.act import Act, Bytes, Mode, Place, SshCall
 from envtui.core.environment import Credential, Environment, Identity, SshTarget
 from envtui.core.errors import SecretMissing
 from envtui.core.secret import Secret
-from envtui.outside.ssh.session import SshReader, SshWriter, setting
+from envtui.outside.ssh.known_hosts import KnownHosts
+from envtui.outside.ssh.links import Setting
+from envtui.outside.ssh.session import SshReader, SshWriter
 
 ASKS_ID = ("printenv", "ENVTUI_TEST_ID")
 
@@ -94,7 +96,7 @@ class House:
             target=name, kind="ssh", member=name, address=address, user=user, via=via or "", credential=f"{name}-r"
         )
 
-    def setting(self) -> Any:
+    def setting(self) -> Setting:
         environment = Environment(
             schema="envtui/environment@1",
             name="test",
@@ -103,9 +105,9 @@ class House:
             credentials=self._credentials,
             targets=self._targets,
         )
-        return setting(
+        return Setting(
             environment=environment,
-            known_hosts=self.known.encode(),
+            known_hosts=KnownHosts(self.known.encode(), "test/known_hosts"),
             secrets=Vault(self.servers, self.secrets),
             operator="asha",
             hosts=lambda name: (self._places[name],),

@@ -6,19 +6,15 @@ Nothing is sandboxed: a read is as harmless as its account makes it, so the prot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from envtui.core.access import Permit
-from envtui.core.act import Act, Place, Ref, SecretRef, SshCall, Text, texts
-from envtui.core.environment import Environment
+from envtui.core.act import Act, Ref, SecretRef, SshCall, Text, texts
 from envtui.core.errors import EnvtuiError, InDoubt, Refused, TimedOut, Unreachable, UsageError
-from envtui.core.ports import Reading, Secrets, Shown, Sink
+from envtui.core.ports import Reading, Shown, Sink
 
 from .bootstrap import Command, launch
-from .known_hosts import KnownHosts
 from .links import Links, Opened, Setting, nonce
 
 if TYPE_CHECKING:  # with paramiko behind them, which is imported with the first connection
@@ -31,31 +27,6 @@ GRACE = 10.0
 """Seconds that a command's thread may be late; then its connection is cut, because the network hangs."""
 
 _SUDO = (b"sudo: a password is required", b"sudo: a terminal is required", b"sudo: unknown user", b"Sorry, user ")
-
-
-def setting(
-    *,
-    environment: Environment,
-    known_hosts: bytes,
-    secrets: Secrets,
-    operator: str,
-    hosts: Callable[[str], Sequence[Place]],
-    executor: Executor,
-    timeout: float = 15.0,
-) -> Setting:
-    """What readers and writers of one environment are made with. Raises InvalidFiles for a known_hosts with errors.
-
-    `hosts` gives the read places of an ssh target by its name (`rules.places`); `timeout` is for connecting, in seconds.
-    """
-    return Setting(
-        environment=environment,
-        known_hosts=KnownHosts(known_hosts, f"{environment.name}/known_hosts"),
-        secrets=secrets,
-        operator=operator,
-        hosts=hosts,
-        executor=executor,
-        timeout=timeout,
-    )
 
 
 class SshReader:
