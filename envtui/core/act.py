@@ -63,6 +63,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     dbname: str = ""
     via: str = ""  # the jump target's name
     credential: str = ""
+    terms: str = ""  # digest of what the manifest says of it besides: identity, tls, session, key, the way there
 
 
 class SshCall(msgspec.Struct, frozen=True, kw_only=True, tag="ssh", tag_field="call"):

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from envtui.core.act import Place
+from envtui.core.canonical import digest
 from envtui.core.environment import Credential, Environment, HttpTarget, SqlTarget, SshTarget, Target
 from envtui.core.errors import UsageError
 
@@ -72,6 +73,7 @@ def places(
         raise UsageError(f"Target {target} is reached via {described.via}, which is no ssh target.", "Correct `via`.")
     user = (credential.user or "").replace("${me}", operator)
     account = _account(target, getattr(described, "as_", None) if as_ is None else as_, user, credential)
+    terms = digest(_terms(environment, described, credential))
     return tuple(
         Place(
             target=target,
@@ -83,9 +85,36 @@ def places(
             dbname=getattr(described, "dbname", ""),
             via=described.via or "",
             credential=name,
+            terms=terms,
         )
         for member in members(target, described)
     )
+
+
+def _terms(environment: Environment, target: Target, credential: Credential | None) -> dict[str, object]:
+    """What the manifest says that changes which server answers, or as whom: an act that was signed means this one."""
+    kind = _kind(target)
+    assert kind is not None
+    identity = target.identity or getattr(environment.identity, kind)
+    via = environment.targets.get(target.via or "")
+    said: dict[str, object] = {
+        "hosts": () if isinstance(target, HttpTarget) else target.hosts,
+        "port": getattr(target, "port", 0),
+        "session": getattr(target, "session", ""),
+        "tls": getattr(target, "tls", ""),
+        "ca": getattr(target, "ca", None),
+        "identity": msgspec.to_builtins(identity),
+        "credential": msgspec.to_builtins(credential),
+    }
+    if via is not None and via is not target:
+        said["via"] = _terms(_without(environment, target.via), via, environment.credentials.get(via.read))
+    return said
+
+
+def _without(environment: Environment, name: str | None) -> Environment:
+    """The environment without one target: a way that leads in a circle ends."""
+    targets = {each: target for each, target in environment.targets.items() if each != name}
+    return msgspec.structs.replace(environment, targets=targets)
 
 
 def _account(target: str, as_: str | None, user: str, credential: Credential) -> str:

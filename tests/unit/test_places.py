@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from envtui.core.environment import Environment, SshTarget
+from envtui.core.environment import Environment, Identities, Identity, SshTarget
 from envtui.core.errors import UsageError
 from envtui.rules.places import members, places
 
@@ -94,3 +94,19 @@ def test_the_account_is_the_credential_s() -> None:
 def test_refused(target: str, access: str, as_: str | None, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         places(ENVIRONMENT, target, access, "asha", as_)
+
+
+def test_a_place_changes_with_what_the_manifest_says_of_it() -> None:
+    replace = msgspec.structs.replace
+    target = ENVIRONMENT.targets["gw"]
+    (before,) = places(ENVIRONMENT, "gw", "read", "asha")
+
+    def terms(changed: Environment) -> str:
+        return places(changed, "gw", "read", "asha")[0].terms
+
+    identity = replace(ENVIRONMENT, identity=Identities(ssh=Identity(argv=("hostname",), equals="a")))
+    key = replace(ENVIRONMENT.credentials["r"], key="file:other")
+    credential = replace(ENVIRONMENT, credentials={**ENVIRONMENT.credentials, "r": key})
+    prose = replace(ENVIRONMENT, targets={**ENVIRONMENT.targets, "gw": replace(target, doc="said otherwise")})
+    assert len({before.terms, terms(identity), terms(credential)}) == 3
+    assert terms(prose) == before.terms
