@@ -130,7 +130,7 @@ def safe_pattern(text: str) -> Pattern:
         tree = _parser.parse(text, re.MULTILINE)
     except (re.error, RecursionError, OverflowError) as error:
         raise UsageError(
-            f"{text[:200]!r} is no regular expression: {error}.", "See docs/runbooks.md, Patterns."
+            f"{text[:200]!r} is no regular expression: {error}.", "See docs/plan.md, Patterns."
         ) from error
     flags: int = tree.state.flags
     if flags & ~(re.MULTILINE | re.IGNORECASE | re.DOTALL | re.VERBOSE | re.UNICODE):
