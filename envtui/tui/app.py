@@ -65,16 +65,19 @@ class EnvtuiApp(App[int]):
         self.lobby: Lobby | None = None
         self._going = False
         self._working: set[asyncio.Task[None]] = set()
+        for name in PALETTES:
+            self.register_theme(theme(name))
+        self.theme = next(iter(PALETTES))
 
     # -- life ------------------------------------------------------------------------------------------------------
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return theme(next(iter(PALETTES))).variables
 
     def get_line_filters(self) -> list[LineFilter]:
         return [*super().get_line_filters(), _Backstop()]
 
     async def on_mount(self) -> None:
-        for name in PALETTES:
-            self.register_theme(theme(name))
-        self.theme = next(iter(PALETTES))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGHUP, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
