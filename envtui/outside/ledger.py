@@ -145,6 +145,7 @@ class SqliteJournal:
         with contextlib.suppress(sqlite3.Error):  # another process may be in it; it will do this
             self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._writing.close()
+        self._witness.close()
 
     async def _in_reader(self, ask: Callable[[sqlite3.Connection], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._reader, self._asked, ask)

@@ -111,6 +111,7 @@ class Witness:
 
     def __init__(self, ledger_path: Path) -> None:
         self.path = ledger_path.with_name(ledger_path.name + ".head")
+        self._fd = -1
 
     def read(self) -> Head | None:
         """The head that was written last; None when there is none or it is half written."""
@@ -129,11 +130,14 @@ class Witness:
         """Best effort: the ledger is durable already."""
         content = _WITNESS.pack(ledger, seq, digest, b"")[:-8]
         with contextlib.suppress(OSError):
-            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                os.pwrite(fd, content + hashlib.sha256(content).digest()[:8], 0)
-            finally:
-                os.close(fd)
+            if self._fd < 0:
+                self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            os.pwrite(self._fd, content + hashlib.sha256(content).digest()[:8], 0)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 class Ballast:
@@ -144,25 +148,30 @@ class Ballast:
     def __init__(self, ledger_path: Path) -> None:
         self._path = ledger_path.with_name(ledger_path.name + ".ballast")
 
+        self._taken = False
+
     def take(self) -> bool:
         """Have the space, taking it if need be. False when the disk has no room for it."""
-        try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError:
-            return False
-        try:
-            if os.fstat(fd).st_size < self.SIZE:
-                os.pwrite(fd, bytes(self.SIZE), 0)
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._path.unlink()
-            return False
-        finally:
-            os.close(fd)
-        return self._path.stat().st_size >= self.SIZE
+        if not self._taken:
+            try:
+                fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            except OSError:
+                return False
+            try:
+                if os.fstat(fd).st_size < self.SIZE:
+                    os.pwrite(fd, bytes(self.SIZE), 0)
+                self._taken = os.fstat(fd).st_size >= self.SIZE
+            except OSError:
+                pass
+            finally:
+                os.close(fd)
+            if not self._taken:
+                self.release()  # a part of it is room that somebody else needs
+        return self._taken
 
     def release(self) -> bool:
         """Give the space up. False when there was none."""
+        self._taken = False
         try:
             self._path.unlink()
         except OSError:

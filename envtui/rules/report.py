@@ -37,7 +37,7 @@ from .words import duration, in_words, inputs_in_words, outcome_in_words, stamp
 _TEXT = 2_000
 _COMMAND = 20_000
 # Characters that mean something anywhere; what some renderers make a link of; what makes a list at a line's beginning.
-_MARKUP = re.compile(r"[\\`*_{}\[\]()<>#|~&@$^!]|:(?=//)|(?i:(?<=www))\.|\A[-+=]|(?<=\A\d)[.]|(?<=\A\d\d)[.]")
+_MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~&@$^!]|:(?=//)|(?i:(?<=www))\.|\A[-+=]|(?<=\A\d)[.)](?= )|(?<=\A\d\d)[.)](?= )")
 _ACCESS = (Requested, SignedOff, SignOffRefused, GrantActivated, PermitSpent, GrantEnded)
 
 

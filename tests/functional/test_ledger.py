@@ -425,7 +425,9 @@ def rewritten(path: Path, change: Callable[[int, bytes], bytes]) -> None:
                 "UPDATE entries SET prev = ?, body = ?, hash = ? WHERE seq = ?", (prev, body, digest, seq)
             )
             prev = digest
-    Witness(path).write(ledger, seq, prev)
+    witness = Witness(path)
+    witness.write(ledger, seq, prev)
+    witness.close()
 
 
 # -- two processes, kills, full disks ------------------------------------------------------------------------------
