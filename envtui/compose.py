@@ -70,7 +70,8 @@ class World:
 
     def problems(self, forest: Forest) -> tuple[Problem, ...]:
         """Everything `check` says of the trees, alone and together."""
-        return tuple(sorted({*forest.problems, *check(forest.trees.values())}))
+        trees = tuple(forest.trees.values())
+        return tuple(sorted({*forest.problems, *check(trees), *allowed_signers.problems_of(trees)}))
 
     def lobby(self) -> Lobby:
         """The summaries of all environments. No credential, no connection, no secret."""

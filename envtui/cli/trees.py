@@ -15,6 +15,7 @@ from pathlib import Path
 from envtui.core.errors import InvalidFiles, Problem, UsageError
 from envtui.core.text import clean, clean_line
 from envtui.core.tree import Tree
+from envtui.outside import allowed_signers
 from envtui.outside.paths import Paths
 from envtui.outside.trees.load import Forest, errors, read_forest
 from envtui.outside.trees.schema import json_schema
@@ -59,7 +60,8 @@ def run(verb: str, args: argparse.Namespace) -> int:
 
 def problems_of(forest: Forest) -> tuple[Problem, ...]:
     """Everything wrong with the trees: read, alone and together."""
-    return tuple(sorted({*forest.problems, *check(forest.trees.values())}))
+    trees = tuple(forest.trees.values())
+    return tuple(sorted({*forest.problems, *check(trees), *allowed_signers.problems_of(trees)}))
 
 
 def _check(folder: str | None, as_json: bool) -> int:

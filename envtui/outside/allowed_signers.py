@@ -10,13 +10,14 @@ no key twice, and every principal is exactly one person of people.yaml.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final, get_args
 
 from envtui.core.access import Roster, RosterLine, SignedKind, fingerprint, namespace
 from envtui.core.environment import People
 from envtui.core.errors import InvalidFiles, Problem
+from envtui.core.tree import Tree
 from envtui.outside.sshsig import public_key
 
 SIGNERS: Final = "allowed_signers"
@@ -56,6 +57,17 @@ def problems(
     except InvalidFiles as invalid:
         return invalid.problems
     return ()
+
+
+def problems_of(trees: Iterable[Tree]) -> tuple[Problem, ...]:
+    """What `roster` would refuse in these trees."""
+    return tuple(
+        problem
+        for tree in trees
+        for problem in problems(
+            tree.environment.name, tree.allowed_signers, tree.revoked_keys, tree.people, f"{tree.root}/access/"
+        )
+    )
 
 
 def _saying(found: list[Problem], file: str) -> Say:

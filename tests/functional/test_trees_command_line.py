@@ -103,11 +103,12 @@ def test_trust_needs_a_person_or_a_yes(trees: Path) -> None:
     done = envtui(trees, "trust", "production")
     assert done.stdout == ""
     assert "as you accepted it" in done.stderr
+    line = 'meera namespaces="approve.v1.production@envtui" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f'
     with (trees / "production/access/allowed_signers").open("a") as stream:
-        stream.write('eve namespaces="approve.v1.production@envtui" ssh-ed25519 AAAAEVE\n')
+        stream.write(f"{line}\n")
     done = envtui(trees, "trust", "production", code=7)
     changed = [line for line in done.stdout.splitlines() if line[:1] in "+-"]
-    assert changed[2:] == ['+eve namespaces="approve.v1.production@envtui" ssh-ed25519 AAAAEVE']
+    assert changed[2:] == [f"+{line}"]
 
 
 def test_an_unsound_tree_cannot_be_trusted(trees: Path) -> None:

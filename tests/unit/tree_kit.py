@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 
 from envtui.core.errors import Problem
@@ -77,7 +79,9 @@ PEOPLE = "schema: envtui/people@1\npeople: {asha: {name: Asha, principals: [asha
 
 
 def signer(name: str) -> str:
-    return f'asha namespaces="request.v1.{name}@envtui,approve.v1.{name}@envtui" ssh-ed25519 AAAA{name}\n'
+    parts = (b"ssh-ed25519", hashlib.sha256(name.encode()).digest())
+    key = base64.b64encode(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).decode()
+    return f'asha namespaces="request.v1.{name}@envtui,approve.v1.{name}@envtui" ssh-ed25519 {key}\n'
 
 
 def put(path: Path, text: str | bytes) -> Path:
