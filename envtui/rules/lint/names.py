@@ -22,7 +22,6 @@ def lint_names(tree: Tree, runbook: Runbook, report: Report) -> None:
     for section, steps in (("before", runbook.before), ("steps", runbook.steps)):
         for index, step in enumerate(steps):
             path: Path = (section, index)
-            # A poll looks at what the step itself has captured; a probe and an undo at what was there before the write.
             here = {*known, "each.*"} if step.each is not None else known
             names_ = _Names(here, secrets, comes_later, report)
             _step(tree, step, path, names_)
@@ -48,7 +47,7 @@ class _Names:
         self._known = known
         self._secrets = secrets
         self._later = later
-        self._report = report
+        self.report = report
 
     def check(self, path: Path, text: str, secret: bool = False, prose: bool = False) -> list[str]:
         """The names in `text`; says which are unknown, and which are secrets where none may stand."""
@@ -58,12 +57,12 @@ class _Names:
             found = names(text)
         except UsageError as error:
             if not prose:  # a shell example in a text for people is no template
-                self._report.error(path, error.message, error.remedy)
+                self.report.error(path, error.message, error.remedy)
             return []
         for name in found:
             if name in self._secrets and not secret:
                 remedy = "Secrets go to stdin or into SQL."
-                self._report.error(path, f"the secret ${{{name}}} would be seen here.", remedy)
+                self.report.error(path, f"the secret ${{{name}}} would be seen here.", remedy)
             elif not self._has(name, self._known):
                 self._unknown(path, name, prose)
         return list(found)
@@ -72,7 +71,7 @@ class _Names:
         try:
             name = split(text)[0]
         except UsageError as error:
-            self._report.error(path, error.message, error.remedy)
+            self.report.error(path, error.message, error.remedy)
             return
         self.check(path, f"${{{name}}}")
 
@@ -83,7 +82,7 @@ class _Names:
             message, remedy = f"no step captures ${{{name}}}.", "capture: {…} brings a name, ask brings STEP.NAME."
         else:
             message, remedy = f"there is no ${{{name}}}.", f"Known: {', '.join(sorted(self._known)) or 'none'}."
-        (self._report.warning if prose else self._report.error)(path, message, remedy)
+        (self.report.warning if prose else self.report.error)(path, message, remedy)
 
     @staticmethod
     def _has(name: str, names_: set[str]) -> bool:
@@ -106,7 +105,7 @@ def _step(tree: Tree, step: Step, path: Path, known: _Names) -> None:
         slots = {late.name for late in step.late}
         for at, name in used:
             if name.startswith("vars.") and name.split(".")[1] not in slots and not isinstance(step, ManualStep):
-                known._report.error(
+                known.report.error(
                     at,
                     f"a write uses the captured ${{{name}}}, which nobody can sign beforehand.",
                     "Declare it under late, with a pattern, or make it a parameter.",
