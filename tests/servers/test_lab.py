@@ -29,11 +29,15 @@ pytestmark = pytest.mark.servers
 PRODUCTION = WORLDS[2]
 
 
-def envtui(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
+def envtui(lab: Lab, *words: str, given: str = "", seconds: float = 60) -> subprocess.CompletedProcess[str]:
     variables = {**os.environ, "ENVTUI_LAB": str(lab.home)}
-    return subprocess.run(
-        [sys.executable, "-m", "envtui", *words], env=variables, capture_output=True, text=True, timeout=60
-    )
+    argv = [sys.executable, "-m", "envtui", *words]
+    return subprocess.run(argv, env=variables, input=given, capture_output=True, text=True, timeout=seconds)
+
+
+def long_run(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
+    """Healing takes as long as the gateway's window."""
+    return envtui(lab, *words, seconds=240)
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
@@ -418,3 +422,30 @@ def test_it_is_up_as_an_ordinary_user() -> None:
         assert status.stdout.count("policy     gw1 42") == 3
         assert drop("down").returncode == 0
         assert not (home / "lab").exists()
+
+
+def test_the_outage_without_a_screen_from_403_to_healed(lab: Lab) -> None:
+    book = ("production", "gateway-policy-revert")
+    answers = ("--answer", "cause=diff", "--answer", "tell.channel=#status", "--answer", "tell=done")
+    cli.tell(lab, "break jwt")
+    eventually(lambda: state(lab, "production") == "unhealthy")
+    before = long_run(lab, "lab", "run", *book, "--plain", *answers)
+    assert before.returncode == 3, before.stderr
+    assert 'require-claim name="tenant"' in before.stdout
+    assert envtui(lab, "lab", "incident", "open", "production", "--title", "403 for everyone").returncode == 0
+    words = ("--incident", "INC-1001", "--reason", "revert the policy of this morning")
+    request = envtui(lab, "lab", "request", *book, *words)
+    assert request.returncode == 0, request.stderr
+    own = envtui(lab, "lab", "as", "asha", "sign", "production", "--yes", given=request.stdout)
+    assert own.returncode != 0
+    signed = envtui(lab, "lab", "as", "meera", "sign", "production", "--yes", given=request.stdout)
+    assert signed.returncode == 0, signed.stderr
+    grant = lab.home / "grant"
+    grant.write_text(request.stdout + signed.stdout)
+    after = long_run(lab, "lab", "run", *book, "--plain", "--grant", str(grant), *answers)
+    grant.unlink()
+    assert after.returncode == 0, after.stdout + after.stderr
+    assert "signed by meera" in after.stdout
+    assert state(lab, "production") == "healthy"
+    assert state(lab, "dev") == "unhealthy"
+    assert envtui(lab, "lab", "ledger", "verify", "production").returncode == 0
