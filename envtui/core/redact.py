@@ -63,7 +63,11 @@ class Redactor:
         self._all = _without_covered([*plain, *self._wrapping])
         halves = (half for variant in self._wrapping for half in _halves(variant))
         whole = (variant for variant in self._all if variant not in wrapping)
-        self._needles = tuple(dict.fromkeys([*whole, *halves]))
+        # A secret may itself hold what the view without interruptions has lost.
+        stripped = (_INTERRUPTION.sub(b"", variant) for variant in self._all)
+        self._bare = tuple(dict.fromkeys(variant for variant in stripped if len(variant) >= MINIMUM))
+        own = (variant for variant in self._bare if variant not in self._all)
+        self._needles = tuple(dict.fromkeys([*whole, *halves, *own]))
         self._longest = max(map(len, self._all), default=0)
 
     def __repr__(self) -> str:
@@ -102,7 +106,7 @@ class Redactor:
         if suspicious:
             found.extend(_occurrences(data, self._all))
         if _may_hide(data) and self._suspicious(_INTERRUPTION.sub(b"", data)):
-            found.extend(_View(data, _INTERRUPTION).occurrences(self._all))
+            found.extend(_View(data, _INTERRUPTION).occurrences(self._bare))
             suspicious = True
         if suspicious:
             found.extend(_View(data, _WRAPPING).occurrences(self._wrapping))
@@ -118,7 +122,7 @@ class Redactor:
         hides = _may_hide(slack)
         if hides:
             view = _View(slack, _INTERRUPTION)
-            held = max(held, view.from_end(_partial(view.text, self._all, 1)))
+            held = max(held, view.from_end(_partial(view.text, self._bare, 1)))
         if b"\n" in tail or b"\r" in tail:
             # Nearly every piece of output ends with a newline. To hold back its last letter, because some secret begins
             # with it, would leave the line unfinished on screen.

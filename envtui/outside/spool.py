@@ -265,9 +265,9 @@ class FileRecording(FileTranscript):
                 break
         start = self._size
         self._sha256.update(data)
-        # The size is published last: whoever sees it can read up to it. Lines beyond the size have no bytes yet.
-        self._index.feed(data)
+        # The size first: no line is counted whose bytes a reader would not find.
         self._size = start + len(data)
+        self._index.feed(data)
         if error and data:
             if self._errors and self._errors[-1][1] == start:
                 self._errors[-1] = (self._errors[-1][0], self._size)
