@@ -59,15 +59,16 @@ class Redactor:
                 continue
             plain.update(dict.fromkeys(_quoted(value)))
             wrapping.update(dict.fromkeys(_encoded(value)))
-        self._wrapping = _without_covered(wrapping)
-        self._all = _without_covered([*plain, *self._wrapping])
-        halves = (half for variant in self._wrapping for half in _halves(variant))
-        whole = (variant for variant in self._all if variant not in wrapping)
         # A secret may itself hold what the view without interruptions has lost.
-        stripped = (_INTERRUPTION.sub(b"", variant) for variant in self._all)
-        self._bare = tuple(dict.fromkeys(variant for variant in stripped if len(variant) >= MINIMUM))
-        own = (variant for variant in self._bare if variant not in self._all)
-        self._needles = tuple(dict.fromkeys([*whole, *halves, *own]))
+        stripped = (_INTERRUPTION.sub(b"", variant) for variant in tuple(plain))
+        plain.update(dict.fromkeys(variant for variant in stripped if len(variant) >= MINIMUM))
+        self._wrapping = tuple(wrapping)
+        self._all = (*plain, *wrapping)
+        # What is looked for in everything that passes: few, because each costs. The rest only where one of them was.
+        needles: list[bytes] = []
+        for variant in _without_covered(self._all):
+            needles.extend(_halves(variant) if variant in wrapping else (variant,))
+        self._needles = tuple(dict.fromkeys(needles))
         self._longest = max(map(len, self._all), default=0)
 
     def __repr__(self) -> str:
@@ -106,7 +107,7 @@ class Redactor:
         if suspicious:
             found.extend(_occurrences(data, self._all))
         if _may_hide(data) and self._suspicious(_INTERRUPTION.sub(b"", data)):
-            found.extend(_View(data, _INTERRUPTION).occurrences(self._bare))
+            found.extend(_View(data, _INTERRUPTION).occurrences(self._all))
             suspicious = True
         if suspicious:
             found.extend(_View(data, _WRAPPING).occurrences(self._wrapping))
@@ -122,7 +123,7 @@ class Redactor:
         hides = _may_hide(slack)
         if hides:
             view = _View(slack, _INTERRUPTION)
-            held = max(held, view.from_end(_partial(view.text, self._bare, 1)))
+            held = max(held, view.from_end(_partial(view.text, self._all, 1)))
         if b"\n" in tail or b"\r" in tail:
             # Nearly every piece of output ends with a newline. To hold back its last letter, because some secret begins
             # with it, would leave the line unfinished on screen.

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from envtui.core.redact import MINIMUM, Redactor
 from envtui.core.secret import Secret
 
-SECRETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x17F), min_size=MINIMUM, max_size=40)
+SECRETS = st.text(
+    st.characters(min_codepoint=0x21, max_codepoint=0x17F, exclude_categories=("Cf", "Cc")),
+    min_size=MINIMUM,
+    max_size=40,
+)
 NOISE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=60)
 SPELLINGS = st.sampled_from(
     [

@@ -88,6 +88,13 @@ def test_wrapped_base64_is_overwritten_wherever_the_line_ends(before: int) -> No
     assert not any(SECRET.encode()[at : at + 4] in left for at in range(1, len(SECRET) - 5))
 
 
+def test_a_secret_with_an_invisible_character_in_it_is_found_also_when_that_is_lost() -> None:
+    redactor = of("pass\u00adphrase")
+    for spelled in ("pass\u00adphrase", "passphrase", "pass\x1b[mphrase", "pa\u200bss\u00adphrase"):
+        data = spelled.encode()
+        assert {streamed(redactor, data, size) for size in range(len(data))} == {b"*" * len(data)}
+
+
 def test_two_secrets_that_overlap_are_both_gone() -> None:
     for size in range(17):
         assert streamed(of("abcdef123", "def123456"), b"x abcdef123456 y", size) == b"x ************ y"
