@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 
 import msgspec
@@ -66,7 +67,10 @@ class Printer:
                 facts += [f"{event.rows} rows"] if event.rows is not None else []
                 facts += [f"{event.affected} affected"] if event.affected is not None else []
                 facts.append(f"{event.milliseconds / 1000:.2f} s")
-                self._say(f"  {event.word} · {' · '.join(facts)}" + (f" · {event.why}" if event.why and event.word != "OK" else ""))
+                self._say(
+                    f"  {event.act}: {event.word} · {' · '.join(facts)}"
+                    + (f" · {event.why}" if event.why and event.word != "OK" else "")
+                )
             case Captured() as event:
                 said = event.value.text if event.value else f"{len(event.rows)} rows"
                 self._say(f"  captured {event.name}{f' ({event.member})' if event.member else ''}: {said}")
@@ -74,7 +78,8 @@ class Printer:
                 values = ", ".join(f"{k}={v.text}" for k, v in event.values.items())
                 self._say(f"[{event.step}] answered: {event.answer}{f' ({values})' if values else ''}")
             case WaitStarted() as event:
-                self._say(f"[{event.step}] waiting until {event.until_ms} ms")
+                until = dt.datetime.fromtimestamp(event.until_ms / 1000, dt.UTC)
+                self._say(f"[{event.step}] waiting, at most until {until:%H:%M:%S} UTC")
             case StepEnded() as event:
                 self._say(f"[{event.step}] {event.word}" + (f": {event.why}" if event.why else ""))
             case GrantActivated() as event:

@@ -6,12 +6,13 @@ The order is the promise: identity first, then the intent is durable, then the c
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 
 from envtui.core.access import Permit
 from envtui.core.act import Act, SecretRef, texts
 from envtui.core.environment import Environment
-from envtui.core.errors import EnvtuiError, InDoubt, ProtectionTooLow, Refused, TimedOut, Unsound
+from envtui.core.errors import EnvtuiError, InDoubt, ProtectionTooLow, Refused, TimedOut, Unreachable, Unsound
 from envtui.core.events import ActEnded, ActIntended, Entry, Event, IdentityShown, Word
 from envtui.core.ports import Reading, Shown, Sink, Transcript
 from envtui.rules.protection import enough
@@ -44,21 +45,33 @@ class Acting:
         self._count = 0
         self._seen: set[tuple[str, str]] = set()
 
-    async def read(self, act: Act, judge: Judge, attempt: int = 1) -> Reading | None:
-        """One read, complete with both entries in the ledger. None when it gave no reading (the entry says why)."""
-        reader = self._ways.readers[act.place.kind]
-        try:
-            await self._open(reader.open(act), act.place.kind)
-        except EnvtuiError as error:
-            await self._not_begun(act, attempt, error)
-            return None
-        return await self._do(act, judge, attempt, "", lambda sink: reader.read(act, sink))
+    async def read(self, act: Act, judge: Judge, attempt: int = 1, instead: Sequence[Act] = ()) -> Reading | None:
+        """One read, complete with both entries in the ledger. None when it gave no reading (the entry says why).
+
+        `instead`: the same read on other members, tried in order while a member cannot be reached (`host: any`). The
+        entries keep the planned act's id and say which member answered.
+        """
+        planned = act.id
+        for there in (act, *instead):
+            reader = self._ways.readers[there.place.kind]
+            try:
+                await self._open(reader.open(there), there.place.kind)
+            except Unreachable as error:
+                problem: EnvtuiError = error
+                continue
+            except EnvtuiError as error:
+                await self._not_begun(there, planned, attempt, error)
+                return None
+            return await self._do(there, planned, judge, attempt, "", functools.partial(reader.read, there))
+        await self._not_begun(act, planned, attempt, problem)
+        return None
 
     async def write(self, act: Act, permit: Permit, judge: Judge) -> Reading | None:
         """One permitted write. The permit is in the ledger as consumed already."""
         writer = self._ways.writer(permit, act)
         try:
-            return await self._do(act, judge, permit.attempt, permit.id, lambda sink: writer.write(permit, act, sink))
+            send = functools.partial(writer.write, permit, act)
+            return await self._do(act, act.id, judge, permit.attempt, permit.id, send)
         finally:
             await writer.close()
 
@@ -86,13 +99,13 @@ class Acting:
         self._seen.add(known)
         self._connected(shown, kind)
 
-    async def _not_begun(self, act: Act, attempt: int, error: EnvtuiError) -> None:
+    async def _not_begun(self, act: Act, planned: str, attempt: int, error: EnvtuiError) -> None:
         await self._append(
-            self._intent(act, attempt, "", ""),
+            self._intent(act, planned, attempt, "", ""),
             ActEnded(
                 run=self._run,
                 step=act.step,
-                act=act.id,
+                act=planned,
                 word=_word(error),
                 why=self._ways.masked(str(error)),
                 attempt=attempt,
@@ -102,14 +115,20 @@ class Acting:
             raise error
 
     async def _do(
-        self, act: Act, judge: Judge, attempt: int, permit: str, send: Callable[[Sink], Awaitable[Reading]]
+        self,
+        act: Act,
+        planned: str,
+        judge: Judge,
+        attempt: int,
+        permit: str,
+        send: Callable[[Sink], Awaitable[Reading]],
     ) -> Reading | None:
         self._count += 1
         name = f"{self._run}/{self._count:04}-{act.id}"  # a jump back does an act again: each has its own transcript
         await self._resolve(act)
         recording = self._ways.spool.record(name, self._ways.resolved())
-        self._recording(act.id, recording)
-        await self._append(self._intent(act, attempt, permit, name))
+        self._recording(planned, recording)
+        await self._append(self._intent(act, planned, attempt, permit, name))
         began = self._ways.clock.boot_ms()
         reading: Reading | None = None
         word: Word
@@ -129,7 +148,7 @@ class Acting:
             ActEnded(
                 run=self._run,
                 step=act.step,
-                act=act.id,
+                act=planned,
                 word=word,
                 why=self._ways.masked(why),
                 exit=reading.exit if reading else None,
@@ -145,11 +164,11 @@ class Acting:
         )
         return reading
 
-    def _intent(self, act: Act, attempt: int, permit: str, transcript: str) -> Event:
+    def _intent(self, act: Act, planned: str, attempt: int, permit: str, transcript: str) -> Event:
         return ActIntended(
             run=self._run,
             step=act.step,
-            act=act.id,
+            act=planned,
             act_digest=act.digest(),
             mode=act.mode,
             target=act.place.target,

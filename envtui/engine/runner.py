@@ -7,6 +7,7 @@ under way. Nobody's answer is waited for here: when a person is needed, the meth
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from envtui.core.access import Permit
@@ -30,7 +31,7 @@ from envtui.core.ports import Reading, Shown, Transcript
 from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step
 from envtui.core.shape import seconds
 from envtui.rules.bind import bind
-from envtui.rules.capture import Offer, capture
+from envtui.rules.capture import Offer, capture, picked
 from envtui.rules.decide import (
     Done,
     EndStep,
@@ -44,6 +45,7 @@ from envtui.rules.decide import (
     StartWait,
     Waiting,
     decide,
+    values,
 )
 from envtui.rules.expect import judge
 from envtui.rules.run import RETRY, Run, apply
@@ -197,7 +199,8 @@ class RunTask:
 
     async def _read(self, step: Step, act: Act, first: bool, attempt: int) -> bool:
         try:
-            act = bind(act, self.run.values(act.place.member))
+            names = values(self.run, self.plan, act.place.member)
+            act = bind(act, names)
         except UsageError as error:
             await self.append(
                 ActEnded(run=self.run.id, step=step.id, act=act.id, word="REFUSED", why=error.message, attempt=attempt)
@@ -207,10 +210,12 @@ class RunTask:
 
         def weigh(reading: Reading) -> tuple[bool, str]:
             nonlocal verdict
-            verdict, why = judge(step, reading)
+            verdict, why = judge(step, reading, names)
             return verdict, why
 
-        reading = await self._acting.read(act, weigh, attempt)
+        planned = next(p for p in self.plan.steps if p.id == step.id)
+        others = [bind(other, values(self.run, self.plan, other.place.member)) for other in planned.instead]
+        reading = await self._acting.read(act, weigh, attempt, others)
         if reading is not None and verdict:
             return await self._capture(step, act, reading, first)
         return False
@@ -222,7 +227,7 @@ class RunTask:
                 continue
             member = act.place.member if spec.per_host else ""
             try:
-                found = capture(name, spec, reading)
+                found = capture(name, spec, reading, values(self.run, self.plan, act.place.member))
             except EnvtuiError as error:
                 await self.append(
                     ActEnded(
@@ -288,7 +293,7 @@ class RunTask:
 
     # -- a person's part -----------------------------------------------------------------------------------------
 
-    async def answer(self, step_id: str, answer: str, values: Mapping[str, str] | None = None, by: str = "") -> Next:
+    async def answer(self, step_id: str, answer: str, asked: Mapping[str, str] | None = None, by: str = "") -> Next:
         """The chosen label of a `choose`, or `done` and the asked values of a `manual` step."""
         async with self._lock:
             proposed = self.next
@@ -307,7 +312,7 @@ class RunTask:
                 if step.confirm and answer != step.confirm:
                     raise UsageError(f"Step {step_id} is confirmed by typing: {step.confirm}", "Type it in full.")
                 given = {
-                    name: typed_answer(f"{step_id}.{name}", kind, (values or {}).get(name))
+                    name: typed_answer(f"{step_id}.{name}", kind, (asked or {}).get(name))
                     for name, kind in step.ask.items()
                 }
                 answer = answer or "done"
@@ -322,12 +327,10 @@ class RunTask:
             proposed = self.next
             if not isinstance(proposed, NeedsPick) or (proposed.step, proposed.name) != (step_id, name):
                 raise UsageError(f"Step {step_id} offers nothing to pick.", "Look at what the run waits for.")
-            if not indexes or (len(indexes) > 1 and not proposed.many):
-                raise UsageError(f"Pick {'at least one row' if proposed.many else 'exactly one row'}.", "")
-            if any(not 0 <= i < len(proposed.rows) for i in indexes):
-                raise UsageError(f"There are rows 1 to {len(proposed.rows)}.", "Pick one of them.")
-            rows = tuple(proposed.rows[i] for i in indexes)
-            await self.append(Captured(run=self.run.id, step=step_id, name=name, columns=proposed.columns, rows=rows))
+            taken = picked(Offer(columns=proposed.columns, rows=proposed.rows, many=proposed.many), indexes)
+            await self.append(
+                Captured(run=self.run.id, step=step_id, name=name, columns=taken.columns, rows=taken.rows)
+            )
             return await self.settle()
 
     async def decide(self, step_id: str, choice: str, by: str = "") -> Next:
@@ -385,10 +388,16 @@ class RunTask:
                     await self.append(WriteNeeded(run=self.run.id, step=step_id))
                     raise NeedsWrite(f"Step {step_id} {proposed.why_not}.", "Ask for write access.")
                 permit = await spend(proposed.act)
-                await self._acting.write(proposed.act, permit, lambda reading: judge(step, reading))
+                names = values(self.run, self.plan, proposed.act.place.member)
+                weigh = functools.partial(_weigh, step, names)
+                await self._acting.write(proposed.act, permit, weigh)
                 proposed = await self.settle()
             return proposed
 
     def step_of(self, step_id: str) -> Step:
         """The book's step of that id."""
         return next(s for s in (*self.book.before, *self.book.steps) if s.id == step_id)
+
+
+def _weigh(step: Step, names: Mapping[str, str], reading: Reading) -> tuple[bool, str]:
+    return judge(step, reading, names)

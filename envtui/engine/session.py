@@ -28,8 +28,9 @@ from envtui.rules.decide import Next
 from envtui.rules.grants import parse_request
 from envtui.rules.places import places
 from envtui.rules.plan import make_plan
-from envtui.rules.run import Run, fold, fold_all, written
+from envtui.rules.run import Run, fold, fold_all
 from envtui.rules.shows import shows
+from envtui.rules.written import written
 
 from .runner import RunTask
 from .ways import Ways

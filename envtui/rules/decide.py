@@ -15,7 +15,9 @@ from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step, WaitStep
 from envtui.core.shape import seconds
 
 from .condition import holds
-from .run import ASKS, STAYS, Run, StepState
+from .plan import known
+from .run import ASKS, STAYS, ActState, Run, StepState
+from .template import prose
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +142,25 @@ def decide(run: Run, plan: Plan, book: Runbook) -> Next:
         return Finish(state.word, f"step {state.id}: {state.why}" if state.why else f"step {state.id}")
     step = _step_of(book, state.id)
     planned = next(s for s in plan.steps if s.id == state.id)
-    if step.if_ and not state.running and not any(a.intended for a in state.acts) and not _holds(step, run):
+    if (
+        step.if_
+        and not state.running
+        and not any(a.intended for a in state.acts)
+        and not holds(step.if_, values(run, plan))
+    ):
         return EndStep(state.id, "SKIPPED", f"not needed: {step.if_}")
     if isinstance(step, ChooseStep):
         if state.answer:
             return EndStep(state.id, "OK", state.answer, step.options.get(state.answer, ""))
-        return NeedsAnswer(state.id, dict(step.options), {}, step.doc)
+        return NeedsAnswer(state.id, dict(step.options), {}, prose(step.doc, values(run, plan)))
     if isinstance(step, ManualStep):
         if state.answer:
             return EndStep(state.id, "OK", goto=step.next or "")
-        return NeedsAnswer(state.id, {}, dict(step.ask), step.instructions, step.confirm or "")
+        said = prose(step.instructions, values(run, plan))
+        return NeedsAnswer(state.id, {}, dict(step.ask), said, step.confirm or "")
     if state.kind == "wait" and not planned.acts:
         return _wait(step, state)
-    return _acts(run, step, state, planned)
+    return _acts(run, plan, step, state, planned)
 
 
 def _wait(step: Step, state: StepState) -> Next:
@@ -162,7 +170,7 @@ def _wait(step: Step, state: StepState) -> Next:
     return StartWait(state.id, seconds(step.for_ or "0s"))
 
 
-def _acts(run: Run, step: Step, state: StepState, planned: PlannedStep) -> Next:
+def _acts(run: Run, plan: Plan, step: Step, state: StepState, planned: PlannedStep) -> Next:
     by_id = {act.id: act for act in planned.acts}
     if step.mode == "write":
         bad = next((a for a in state.acts if a.word not in (None, "OK")), None)
@@ -173,18 +181,29 @@ def _acts(run: Run, step: Step, state: StepState, planned: PlannedStep) -> Next:
             granted, why_not = _granted(run, by_id[pending.id])
             return ReadyWrite(state.id, by_id[pending.id], granted, why_not)
         return EndStep(state.id, "OK", goto=step.next or "")
-    pending_reads = tuple(by_id[a.id] for a in state.acts if a.word is None)
+    pending_reads = tuple(by_id[a.id] for a in _wanted(run, plan, state, planned) if a.word is None)
     if pending_reads:
         return ReadyRead(state.id, pending_reads)
     if state.offer is not None:
         offer = state.offer
         many = step.capture[offer.name].pick == "many" if offer.name in step.capture else False
         return NeedsPick(state.id, offer.name, offer.columns, offer.rows, many)
-    bad = next((a for a in state.acts if a.word != "OK"), None)
+    wanted = _wanted(run, plan, state, planned)
+    if not wanted:
+        return _failed(step, state, "FAILED", f"{planned.only} names no member of the target")
+    bad = next((a for a in wanted if a.word != "OK"), None)
     one_is_enough = bool(getattr(getattr(step, "expect", None), "any_host", False))
-    if bad is None or (one_is_enough and any(a.word == "OK" for a in state.acts)):
+    if bad is None or (one_is_enough and any(a.word == "OK" for a in wanted)):
         return EndStep(state.id, "OK", goto=step.next or "")
     return _failed(step, state, bad.word or "FAILED", f"{bad.member}: {bad.why}")
+
+
+def _wanted(run: Run, plan: Plan, state: StepState, planned: PlannedStep) -> tuple[ActState, ...]:
+    """The acts of a read that run: all, or the one member that a captured name says."""
+    if not planned.only:
+        return state.acts
+    member = values(run, plan).get(planned.only, "")
+    return tuple(a for a in state.acts if a.member == member)
 
 
 def _granted(run: Run, act: Act) -> tuple[bool, str]:
@@ -216,8 +235,9 @@ def _finish(run: Run) -> Finish:
     return Finish("OK", f"skipped: {', '.join(skipped)}" if skipped else "")
 
 
-def _holds(step: Step, run: Run) -> bool:
-    return holds(step.if_ or "", run.values())
+def values(run: Run, plan: Plan, member: str = "") -> dict[str, str]:
+    """Every name that a step may use now: `params.x`, `run.x`, and what was captured or answered (a member's own first)."""
+    return {**known(plan), **run.values(member)}
 
 
 def _step_of(book: Runbook, step_id: str) -> Step:

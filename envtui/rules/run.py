@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from envtui.core.act import Plan, Value
+from envtui.core.act import Value
 from envtui.core.events import (
     ActEnded,
     ActIntended,
@@ -32,6 +32,8 @@ from envtui.core.events import (
     Word,
     WriteNeeded,
 )
+
+from . import written
 
 
 class ActState(msgspec.Struct, frozen=True, kw_only=True):
@@ -300,9 +302,6 @@ def apply(run: Run, entry: Entry) -> Run:
 
 
 def _planned(plan: str) -> tuple[StepState, ...]:
-    if not plan:
-        return ()
-    steps = msgspec.json.decode(plan, type=_WrittenPlan).steps
     return tuple(
         StepState(
             id=step.id,
@@ -315,56 +314,8 @@ def _planned(plan: str) -> tuple[StepState, ...]:
                 for a in step.acts
             ),
         )
-        for step in steps
+        for step in written.read(plan)
     )
-
-
-class WrittenAct(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ledger keeps of a planned act: enough to show it and to recognise it."""
-
-    id: str
-    target: str
-    member: str
-    shows: str
-    digest: str
-
-
-class WrittenStep(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-    kind: str
-    mode: str
-    title: str
-    before: bool = False
-    acts: tuple[WrittenAct, ...] = ()
-
-
-class _WrittenPlan(msgspec.Struct, frozen=True, kw_only=True):
-    steps: tuple[WrittenStep, ...] = ()
-
-
-def written(plan: Plan, shows: dict[str, str]) -> str:
-    """The plan as `RunStarted.plan` keeps it. `shows`: act id -> masked command."""
-    steps = tuple(
-        WrittenStep(
-            id=step.id,
-            kind=step.kind,
-            mode=step.mode,
-            title=step.title,
-            before=step.before,
-            acts=tuple(
-                WrittenAct(
-                    id=act.id,
-                    target=act.place.target,
-                    member=act.place.member,
-                    shows=shows.get(act.id, ""),
-                    digest=act.digest(),
-                )
-                for act in step.acts
-            ),
-        )
-        for step in plan.steps
-    )
-    return msgspec.json.encode(_WrittenPlan(steps=steps)).decode()
 
 
 def _step(run: Run, step_id: str, change: Callable[[StepState], StepState]) -> Run:

@@ -40,7 +40,8 @@ from envtui.rules.decide import (
     Waiting,
     decide,
 )
-from envtui.rules.run import Run, apply, fold, written
+from envtui.rules.run import Run, apply, fold
+from envtui.rules.written import written
 
 BOOK = msgspec.convert(
     {
