@@ -27,6 +27,16 @@ def words(*parts: str | tuple[str, str]) -> Content:
     return Content.assemble(*parts)
 
 
+def key(text: str) -> tuple[str, str]:
+    """A key, as a piece for `words`."""
+    return text, "bold $tone-text"
+
+
+def dim(text: str) -> tuple[str, str]:
+    """Words that explain, as a piece for `words`."""
+    return text, "$tone-dim"
+
+
 class FramedScreen(Screen[None]):
     """`name_` is the screen's name in the action registry. `body` gives what stands in the frame."""
 
@@ -46,7 +56,10 @@ class FramedScreen(Screen[None]):
 
     @property
     def envtui(self) -> EnvtuiApp:
-        return self.app  # type: ignore[return-value]  # the application is ours
+        from .app import EnvtuiApp
+
+        assert isinstance(self.app, EnvtuiApp)
+        return self.app
 
     def compose(self) -> ComposeResult:
         with Vertical(id="frame"):

@@ -91,16 +91,12 @@ class WriteDialog(ModalScreen[bool]):
         field.cursor_blink = False
         field.focus()
 
-    def on_key(self, event: events.Key) -> None:
-        if event.key == "escape":
-            return
+    def too_early(self, event: events.Key) -> bool:
+        """Whether this key was not typed by a person who has seen the dialog. Such a key takes everything typed with it."""
         now = time.monotonic()
         burst = now - self._last < BURST
         self._last = now
-        if now - self._opened < DEAF or burst:
-            event.stop()
-            event.prevent_default()
-            self.query_one(Input).value = ""
+        return event.key != "escape" and (burst or now - self._opened < DEAF)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
@@ -117,15 +113,15 @@ class WriteDialog(ModalScreen[bool]):
 
 
 class _Typed(Input):
-    """Takes typed keys only: the screen's guard sees each one first, and pasting does nothing."""
+    """Takes typed keys only: the dialog judges each one first, and pasting does nothing."""
 
-    async def _on_key(self, event: events.Key) -> None:
+    def _on_key(self, event: events.Key) -> None:  # type: ignore[override]  # Textual calls Input's own after this one
         screen = self.screen
         assert isinstance(screen, WriteDialog)
-        screen.on_key(event)
-        if not event._stop_propagation:
-            await super()._on_key(event)
+        if screen.too_early(event):
             event.stop()
+            event.prevent_default()
+            self.value = ""
 
     def _on_paste(self, event: events.Paste) -> None:
         event.stop()

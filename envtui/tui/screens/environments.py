@@ -53,16 +53,19 @@ class EnvironmentsScreen(FramedScreen):
     def body(self) -> ComposeResult:
         yield Horizontal(id="cards")
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         super().on_mount()
-        await self.read()
+        self.call_later(self.read)
 
-    async def on_screen_resume(self) -> None:
+    def on_screen_resume(self) -> None:
         super().on_screen_resume()
         if self.envtui.lobby is not None:
-            if self.envtui.session is not None:
-                await self.envtui.close_environment()
-            await self.read()
+            self.call_later(self._left)
+
+    async def _left(self) -> None:
+        """Back from an environment: it is closed, and the lobby looks again."""
+        await self.envtui.close_environment()
+        await self.read()
 
     async def read(self) -> None:
         """Read all trees and ledgers again."""

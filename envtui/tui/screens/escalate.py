@@ -8,12 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Input, Static
 
+from envtui.core.act import Plan
 from envtui.core.errors import EnvtuiError, UsageError
 from envtui.core.events import SignOffRefused
 from envtui.core.shape import seconds
@@ -300,7 +302,5 @@ def _keys_beside() -> dict[str, str]:
     return {p.name: f"file:{p}" for p in found}
 
 
-def _writes(task: RunTask) -> object:
-    import msgspec
-
+def _writes(task: RunTask) -> Plan:
     return msgspec.structs.replace(task.plan, steps=tuple(s for s in task.plan.steps if s.mode == "write"))

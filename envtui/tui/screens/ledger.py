@@ -8,6 +8,7 @@ from typing import ClassVar
 import msgspec
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -45,14 +46,18 @@ class LedgerScreen(FramedScreen):
         yield Input(placeholder="incident, host, book, person", id="filter")
         yield OptionList(id="entries")
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         super().on_mount()
         self.query_one(Input).cursor_blink = False
+        self.query_one(OptionList).focus()
+        self.call_later(self.read)
+
+    async def read(self) -> None:
+        """Read the ledger again."""
         session = self.envtui.session
         if session is not None:
             self._entries = list(await session.entries(self._of))
         self._show("")
-        self.query_one(OptionList).focus()
 
     def _show(self, text: str) -> None:
         found = [e for e in self._entries if all(w in _hay(e) for w in text.lower().split())]
@@ -114,13 +119,14 @@ class LedgerScreen(FramedScreen):
             return
 
         def done(name: str | None) -> None:
-            if not name:
+            session = self.envtui.session
+            if not name or session is None:
                 return
             from envtui.rules.report import report
 
             try:
                 with Path(name).expanduser().open("x", encoding="utf-8") as file:
-                    file.write(report(self._entries, run))
+                    file.write(report(session.environment.name, self._entries, run))
             except OSError as error:
                 self.envtui.say(f"{name}: {error.strerror}")
             else:
@@ -142,7 +148,7 @@ def _hay(entry: Entry) -> str:
     return msgspec.json.encode(entry.event).decode().lower()
 
 
-def _line(entry: Entry) -> object:
+def _line(entry: Entry) -> Content:
     data = msgspec.to_builtins(entry.event)
     kind = data.pop("event")
     data.pop("run", None)

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -32,12 +33,13 @@ class RunsScreen(FramedScreen):
         yield Static(words(("runs\n", "bold $tone-text")))
         yield OptionList(id="runs")
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         super().on_mount()
-        await self.read()
         self.query_one(OptionList).focus()
+        self.call_later(self.read)
 
     async def read(self) -> None:
+        """Read the ledger again."""
         session = self.envtui.session
         if session is None:
             return
@@ -79,7 +81,7 @@ class RunsScreen(FramedScreen):
         self.app.pop_screen()
 
 
-def _line(run: Run) -> object:
+def _line(run: Run) -> Content:
     word = "IN DOUBT" if run.in_doubt else run.word or "open"
     glyph, tone = GLYPHS.get(word, ("▸", "$tone-wait"))
     step = f" at {run.current.id}" if run.word is None and run.current is not None else ""
