@@ -163,6 +163,8 @@ class World:
             secrets=secrets,
             resolved=secrets.resolved,
             masked=secrets.masked,
+            shown=secrets.shown,
+            check=_check,
             clock=clock,
             tracker=tracker_of(tree.environment.access.incident, tree.root, clock),
             signer=lambda reference: open_signer(reference or self.config.signing_key, keygen),
@@ -171,6 +173,13 @@ class World:
             verify=lambda: _verified(self.paths.ledger(name)),
         )
         return EnvironmentSession(tree, order, last, self.operator, bundle, terms)
+
+
+def _check(act: Act) -> None:
+    if act.place.kind == "sql":
+        from envtui.outside.sql.statements import check_act
+
+        check_act(act)
 
 
 def _verified(path: Path) -> str:
@@ -205,6 +214,9 @@ class _Remembering:
 
     def masked(self, text: str) -> str:
         return self._redactor.masked(text)
+
+    def shown(self, line: bytes) -> str:
+        return self._redactor.shown(line)
 
 
 class _Doors(Mapping[str, Reader]):
@@ -243,7 +255,7 @@ class _Doors(Mapping[str, Reader]):
             return SqlWriter(permit, self._sql(permit.run))
         from envtui.outside.http import HttpWriter
 
-        return HttpWriter(permit, self._tree.environment, Path(self._tree.root), self._secrets)
+        return HttpWriter(permit, self._tree.environment, Path(self._tree.root), self._secrets, self)
 
     def _make(self, kind: str) -> Reader:
         if kind == "ssh":
@@ -256,7 +268,7 @@ class _Doors(Mapping[str, Reader]):
             return SqlReader(self._sql(""))
         from envtui.outside.http import HttpReader
 
-        return HttpReader(self._tree.environment, Path(self._tree.root), self._secrets)
+        return HttpReader(self._tree.environment, Path(self._tree.root), self._secrets, self)
 
     def _ssh(self) -> SshSetting:
         from envtui.outside.ssh.known_hosts import KnownHosts

@@ -98,7 +98,7 @@ class Printer:
             return
         total = transcript.lines
         for number in range(min(total, SHOWN_LINES)):
-            self._say("  | " + clean(transcript.line(number), 2000))
+            self._print("  | " + self._session.ways.shown(transcript.line(number)))
         if total > SHOWN_LINES:
             self._say(f"  | … {total - SHOWN_LINES} more of {total} lines: envtui ledger show")
 

@@ -129,9 +129,7 @@ def safe_pattern(text: str) -> Pattern:
     try:
         tree = _parser.parse(text, re.MULTILINE)
     except (re.error, RecursionError, OverflowError) as error:
-        raise UsageError(
-            f"{text[:200]!r} is no regular expression: {error}.", "See docs/plan.md, Patterns."
-        ) from error
+        raise UsageError(f"{text[:200]!r} is no regular expression: {error}.", "See docs/plan.md, Patterns.") from error
     flags: int = tree.state.flags
     if flags & ~(re.MULTILINE | re.IGNORECASE | re.DOTALL | re.VERBOSE | re.UNICODE):
         raise _not_built(text, "this inline flag")

@@ -128,7 +128,7 @@ class Acting:
         await self._resolve(act)
         recording = self._ways.spool.record(name, self._ways.resolved())
         self._recording(planned, recording)
-        await self._append(self._intent(act, planned, attempt, permit, name))
+        await self._append(self._intent(act, planned, attempt, permit, recording.name))
         began = self._ways.clock.boot_ms()
         reading: Reading | None = None
         word: Word

@@ -215,7 +215,10 @@ class EnvironmentSession:
         )
 
     async def start(self, plan: Plan, unscripted: Runbook | None = None) -> RunTask:
-        """Write the run's start down; nothing is sent yet."""
+        """Write the run's start down; nothing is sent yet. Raises Refused for an act that its target would refuse."""
+        for step in plan.steps:
+            for act in (*step.acts, *step.instead, *step.undo, *step.probe):
+                self.ways.check(act)
         runbook = unscripted or self.book(plan.book).runbook
         # A request may have been written down under this id before the run starts.
         run = fold(await self.ways.journal.read(plan.run), plan.run)

@@ -23,6 +23,8 @@ class Ways:
     secrets: Secrets
     resolved: Callable[[], tuple[Secret, ...]]  # every secret that this session has resolved: they are redacted
     masked: Callable[[str], str]  # text without them
+    shown: Callable[[bytes], str]  # a line of output, masked and made harmless
+    check: Callable[[Act], None]  # raises what the target's kind refuses before anything is sent
     clock: Clock
     tracker: Tracker
     signer: Callable[[str], Awaitable[Signer]]  # by reference; '' is the user's own key

@@ -19,7 +19,8 @@ _COMMENT = re.compile(r"/\*|\*/")
 _MARK = re.compile("\0([0-9]+)\0")
 _OWN = re.compile(r"(?<![\w$])\$[0-9]+")
 _CAST = re.compile(r"\s*::\s*([A-Za-z_\"][\w .\"\[\]]*)")
-_TYPES = {"int": "int8", "bool": "bool", "duration": "interval", "timestamp": "timestamptz"}
+# An int has no type of its own: int4 functions (pg_terminate_backend) are not found for an int8.
+_TYPES = {"bool": "bool", "duration": "interval", "timestamp": "timestamptz"}
 
 
 def sql_binds(text: str, scope: Scope, where: str) -> tuple[str, tuple[tuple[Text, str], ...]]:

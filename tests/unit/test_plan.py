@@ -180,7 +180,7 @@ def test_bind_fills_what_was_captured() -> None:
     values = {"vars.pid": "7/../8"}
     ssh, sql, http = (bind(step.acts[0], values) for step in made.steps[1:])
     assert shows(ssh) == "ps -p 7/../8 <<< '7/../8 ‹token›'"
-    assert sql.call == SqlCall(text="select $1", binds=((("7/../8",), "int8"),))
+    assert sql.call == SqlCall(text="select $1", binds=((("7/../8",), ""),))
     assert shows(http).startswith("GET https://metrics.example/api/p/7%2F..%2F8 ")
     for act, bad in (
         (made.steps[1].acts[0], "-x"),

@@ -16,7 +16,7 @@ from textual.widgets import Static
 from envtui.core.act import PlannedStep
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
-from envtui.rules.decide import Done, Doubt, NeedsAnswer, NeedsDecision, NeedsPick, ReadyRead, ReadyWrite, Waiting
+from envtui.rules.decide import NeedsAnswer, NeedsDecision, NeedsPick, ReadyWrite
 from envtui.rules.run import ActState, StepState
 from envtui.rules.shows import clipboard, shows
 
@@ -25,9 +25,10 @@ from ..dialogs.choose import Choose
 from ..dialogs.prompt import Prompt
 from ..dialogs.write import WriteDialog
 from ..framed import FramedScreen, words
-from ..moments import moment, span
+from ..moments import moment
 from ..widgets.output import OutputView
 from ..widgets.steps import GLYPHS, Steps
+from .now import now, why_not
 from .runbooks import ask_unscripted
 
 LETTERS = "abcdefghijkmnopqrstuvwxyz"
@@ -176,107 +177,17 @@ class RunScreen(FramedScreen):
         self.query_one("#tabs", Static).update(words(*tabs))
         if acts:
             act = acts[self._member]
-            view.show(self._transcripts(act), "" if act.word else "…")
+            view.show(self.run_task.transcript(act.id), "" if act.word else "…")
         else:
             view.show(None, "" if step.kind in ("choose", "manual") else "nothing sent yet")
 
-    def _transcripts(self, act: ActState) -> object:
-        return self.run_task.transcript(act.id)
-
     def _show_now(self) -> None:
-        task, run = self.run_task, self.run_task.run
-        proposed = task.next
-        key = lambda k: (k, "bold $tone-text")  # noqa: E731 - two letters read better than a call
-        dim = lambda t: (t, "$tone-dim")  # noqa: E731
-        match proposed:
-            case Done(word=word, why=why):
-                tone = GLYPHS[word][1]
-                self.now(
-                    word.lower(),
-                    words(
-                        (clean(why, 300) or span(run.ended_ms - run.started_ms), "$tone-text"),
-                        dim("   "),
-                        key("esc"),
-                        dim(" runbooks"),
-                    ),
-                    tone,
-                )
-            case Doubt(act=act):
-                if task.busy:
-                    self.now("writing", f"{act}: its outcome is not known yet", "$tone-wait")
-                else:
-                    self.now(
-                        "in doubt",
-                        f"{act}: sent, and its outcome is not known. Look at the target yourself before anything else.",
-                        "$tone-bad",
-                    )
-            case _ if task.busy:
-                waits = f" until {moment(proposed.until_ms)}" if isinstance(proposed, Waiting) else ""
-                current = run.current
-                if current is not None and current.wait_until_ms:
-                    waits = f" at most until {moment(current.wait_until_ms)}"
-                self.now(
-                    "running",
-                    words(
-                        (f"{current.id if current else ''}{waits}   ", "$tone-text"),
-                        key("c"),
-                        dim(" stops after this act"),
-                    ),
-                    "$tone-wait",
-                )
-            case ReadyRead(step=step):
-                self.now("", words(key("r"), dim(f" does {step}   "), key("R"), dim(" goes on until you are needed")))
-            case Waiting(until_ms=until):
-                self.now(
-                    "wait", words((f"until {moment(until)}   ", "$tone-text"), key("R"), dim(" waits")), "$tone-wait"
-                )
-            case NeedsAnswer(options=options):
-                self.now("you", words(key("a"), dim(" choose" if options else " when it is done")), "$tone-send")
-            case NeedsPick():
-                self.now("pick", words(key("a"), dim(" choose a row")), "$tone-send")
-            case NeedsDecision(why=why):
-                self.now(
-                    "failed", words((clean(why, 200) + "   ", "$tone-text"), key("a"), dim(" decide")), "$tone-bad"
-                )
-            case ReadyWrite(granted=True, step=step):
-                self.now("write", words(key("w"), dim(f" does {step}: you will type three letters")), "$tone-bad")
-            case ReadyWrite():
-                self.now("needs write", words(dim("press "), key("e"), dim(" to ask: " + self._price())), "$tone-bad")
-            case _:
-                self.now("")
-
-    def _price(self) -> str:
         session = self.envtui.session
-        if session is None:
-            return ""
-        policy = session.environment.access
-        incident = "an open incident and " if policy.incident.required else ""
-        if policy.signoff.min == 0:
-            return f"{incident}your own signature"
-        return f"{incident}{policy.signoff.min} signature{'s' if policy.signoff.min > 1 else ''} other than yours"
+        policy = session.environment.access if session is not None else None
+        self.now(*now(self.run_task, policy))
 
     def why_not(self, action: str) -> str:
-        task, proposed = self.run_task, self.run_task.next
-        if action in ("step", "run_on") and (task.busy or not isinstance(proposed, ReadyRead | Waiting)):
-            return "an act is under way" if task.busy else "the next step is not a read"
-        if action == "answer" and not isinstance(proposed, NeedsAnswer | NeedsPick | NeedsDecision):
-            return "nobody is asked anything now"
-        if action == "write":
-            if not isinstance(proposed, ReadyWrite):
-                return "the next step is no write"
-            if not proposed.granted:
-                return f"{proposed.why_not}: press e"
-        if action == "escalate" and (task.run.word is not None or not task.plan.writes or task.run.unscripted):
-            return "this run has nothing to write" if not task.plan.writes else "this run is over"
-        if action == "give_back" and not task.run.write_active:
-            return "there is no write access to give back"
-        if action == "stop" and not task.busy:
-            return "nothing is under way"
-        if action == "skip" and (task.busy or task.run.current is None or task.run.word is not None):
-            return "there is no step to leave out now"
-        if action in ("copy", "save", "output") and self.query_one(OutputView).transcript is None and action == "save":
-            return "there is no output"
-        return ""
+        return why_not(action, self.run_task)
 
     # -- acting ----------------------------------------------------------------------------------------------------
 
@@ -324,7 +235,8 @@ class RunScreen(FramedScreen):
             return
         task, proposed = self.run_task, self.run_task.next
         self._selected = ""
-        title = clean(task.step_of(proposed.step).title or proposed.step) if not isinstance(proposed, Done) else ""
+        assert isinstance(proposed, NeedsAnswer | NeedsPick | NeedsDecision)
+        title = clean(task.step_of(proposed.step).title or proposed.step)
         if isinstance(proposed, NeedsAnswer) and proposed.options:
             labels = list(proposed.options)
             self._choose(title, proposed.instructions, labels, lambda i: task.answer(proposed.step, labels[i]))
