@@ -73,7 +73,7 @@ def _decode(text: str) -> bytes:
 
 
 class PolicyStore:
-    """The numbered policies of one host, as `gatewayctl` keeps them: policies/N.xml, current, kept/ID."""
+    """The numbered policies of one host, as `gatewayctl` keeps them: policies/N.xml, before/N (what N replaced), current, kept/ID."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,7 +82,7 @@ class PolicyStore:
 
     def reset(self, *texts: str, first: int = 40) -> None:
         """Forget everything; `texts` become the versions from `first` on, the last one is in force."""
-        for folder in ("policies", "kept"):
+        for folder in ("policies", "before", "kept"):
             (self.path / folder).mkdir(parents=True, exist_ok=True)
             for old in (self.path / folder).iterdir():
                 old.unlink()
@@ -94,6 +94,7 @@ class PolicyStore:
         """Install a policy as the newest version and put it in force. Returns its version."""
         number = 1 + max(int(file.stem) for file in (self.path / "policies").glob("*.xml"))
         self._write(self.path / "policies" / f"{number}.xml", text)
+        self._write(self.path / "before" / str(number), (self.path / "current").read_text())
         self._write(self.path / "current", f"{number}\n")
         return str(number)
 

@@ -64,7 +64,7 @@ class Machine:
         if self.host.gateway:
             shutil.copyfile(FILES / "gatewayctl", self.folder / "bin" / "gatewayctl")
             (self.folder / "bin" / "gatewayctl").chmod(0o755)
-            for name in ("", "policies", "kept"):
+            for name in ("", "policies", "before", "kept"):
                 self._give(self.folder / "gateway" / name, WRITE_UID, 0o755)
         for account in self.accounts:
             self._give(self.folder / "home" / account.name, account.uid, 0o700)
