@@ -48,6 +48,11 @@ class EnvtuiApp(App[int]):
 
     TITLE = "envtui"
     ENABLE_COMMAND_PALETTE = True
+    CSS = """
+    ToastRack { align: right top; margin: 1 2; }
+    Toast { background: $tone-panel; color: $tone-text; border-left: outer $tone-send; padding: 0 1; margin-bottom: 1; }
+    Toast.-error { border-left: outer $tone-bad; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "quit", show=False),
         Binding("question_mark", "help", "help", show=False),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from envtui.core.text import clean
@@ -62,8 +63,14 @@ def _below(session: EnvironmentSession) -> list[str]:
     says.append(f"ledger {status.ledger}")
     levels = status.protection
     if levels:
-        says.append("reads " + ", ".join(sorted(set(levels.values()))))
+        says.append(f"reads {_weakest(levels.values())}")
     says.append(f"write gate {status.write_gate}")
     if session.environment.access.signoff.same_machine == "allowed":
-        says.append("same-machine sign-off allowed")
+        says.append("same-machine sign-off")
     return says
+
+
+def _weakest(levels: Iterable[str]) -> str:
+    """The level that can be claimed of all reads: the one that promises least."""
+    order = ("advisory", "method-enforced", "session-enforced", "kernel-enforced")
+    return min(levels, key=lambda level: order.index(level) if level in order else -1)

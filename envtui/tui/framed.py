@@ -44,7 +44,7 @@ class FramedScreen(Screen[None]):
 
     DEFAULT_CSS = """
     FramedScreen { background: $tone-ground; color: $tone-text; layout: vertical; }
-    FramedScreen #frame { height: 1fr; padding: 0 1; border: round $tone-line; border-title-style: bold; }
+    FramedScreen #frame { height: 1fr; padding: 0 1; border: round $tone-line; border-title-style: bold; border-title-color: $tone-text; border-subtitle-color: $tone-dim; }
     FramedScreen #frame.light { border: round $tone-first; border-title-color: $tone-first; border-subtitle-color: $tone-dim; }
     FramedScreen #frame.double { border: double $tone-between; border-title-color: $tone-between; border-subtitle-color: $tone-dim; }
     FramedScreen #frame.heavy { border: heavy $tone-last; border-title-color: $tone-last; border-subtitle-color: $tone-dim; }
@@ -98,21 +98,19 @@ class FramedScreen(Screen[None]):
         self.query_one("#now", Static).update(content)
 
     def show_keys(self) -> None:
-        """The footer: what is possible here, the most likely first; dimmed where it is not possible now."""
+        """The footer: what is possible here and now, the most likely first; what is not stays in help, with the reason."""
         parts: list[tuple[str, str]] = []
         room = self.size.width - 2
-        for action in actions.of(self.name_):
-            if not action.footer:
-                continue
+        shown = [a for a in actions.of(self.name_) if a.footer and not self.why_not(a.id)]
+        last = [a for a in shown if a.id in ("help", "quit")]
+        for action in (*(a for a in shown if a not in last), *last):
             key = actions.shown_key(action)
-            possible = not self.why_not(action.id)
-            room -= len(key) + len(action.label) + 4
-            if room < 0:
-                break
-            parts += [
-                (key, "bold $tone-text" if possible else "$tone-line"),
-                (f" {action.label}   ", "$tone-dim" if possible else "$tone-line"),
-            ]
+            need = len(key) + len(action.label) + 4
+            kept = 0 if action in last else sum(len(actions.shown_key(a)) + len(a.label) + 4 for a in last[:1])
+            if room - kept < need:
+                continue
+            room -= need
+            parts += [(key, "bold $tone-text"), (f" {action.label}   ", "$tone-dim")]
         self.query_one("#keys", Static).update(words(*parts))
 
     def why_not(self, action: str) -> str:

@@ -24,6 +24,7 @@ class Choose(ModalScreen[int | None]):
     Choose { align: center middle; background: $tone-ground 60%; }
     Choose > Vertical { width: 100; max-width: 96%; height: auto; max-height: 90%; padding: 1 2; background: $tone-panel; border: heavy $tone-send; border-title-color: $tone-text; border-title-style: bold; }
     Choose OptionList { height: auto; max-height: 16; margin-top: 1; border: none; background: $tone-panel; padding: 0; }
+    Choose OptionList:focus { border: none; background-tint: transparent; }
     Choose OptionList > .option-list--option-highlighted { background: $tone-line; color: $tone-text; text-style: bold; }
     Choose #hint { margin-top: 1; color: $tone-dim; }
     """

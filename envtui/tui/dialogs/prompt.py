@@ -21,6 +21,7 @@ class Prompt(ModalScreen[str | None]):
     Prompt { align: center middle; background: $tone-ground 60%; }
     Prompt > Vertical { width: 76; max-width: 96%; height: auto; max-height: 90%; padding: 1 2; background: $tone-panel; border: heavy $tone-send; border-title-color: $tone-text; border-title-style: bold; }
     Prompt Input { border: none; background: $tone-line; height: 1; padding: 0 1; margin-top: 1; }
+    Prompt Input:focus { border: none; }
     Prompt #hint { margin-top: 1; color: $tone-dim; }
     """
 

@@ -36,6 +36,7 @@ class WriteDialog(ModalScreen[bool]):
     WriteDialog { align: center middle; background: $tone-ground 60%; }
     WriteDialog > Vertical { width: 92; max-width: 98%; height: auto; max-height: 95%; padding: 1 2; background: $tone-panel; border: heavy $tone-bad; border-title-color: $tone-bad; border-title-style: bold; }
     WriteDialog Input { border: none; background: $tone-line; height: 1; padding: 0 1; margin-top: 1; }
+    WriteDialog Input:focus { border: none; }
     WriteDialog #hint { margin-top: 1; color: $tone-dim; }
     """
 

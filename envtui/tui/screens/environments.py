@@ -18,6 +18,7 @@ from .. import actions
 from ..framed import FramedScreen, words
 from ..moments import ago
 from ..theme import TONE
+from ..widgets.rows import BLANK, Rows, line, row
 
 
 class CardView(Static, can_focus=True):
@@ -29,6 +30,7 @@ class CardView(Static, can_focus=True):
     CardView.double { border: double $tone-between; border-title-color: $tone-between; }
     CardView.heavy { border: heavy $tone-last; border-title-color: $tone-last; }
     CardView:focus { background: $tone-line 60%; }
+    CardView:last-child { margin: 0; }
     .narrow CardView { height: auto; padding: 0 1; margin: 0; }
     """
 
@@ -114,26 +116,27 @@ class EnvironmentsScreen(FramedScreen):
             self.envtui.open_environment(self.focused.card.name)
 
 
-def _card(card: Card) -> Content:
-    tone = TONE[card.shape]
-    parts: list[str | tuple[str, str]] = [(clean(card.purpose, 300) + "\n\n", "bold $tone-text")]
-    for rule in card.rules:
-        parts += [("· ", tone), (clean(rule, 300) + "\n", "$tone-dim")]
-    parts.append("\n")
-    rows: list[tuple[str, str, str]] = [
+def _card(card: Card) -> Rows:
+    facts: list[tuple[str, str, str]] = [
         ("data", card.data, "$tone-text"),
         ("runbooks", str(card.books), "$tone-text"),
         ("write", card.write, "$tone-text"),
     ]
     if card.trust != "trusted":
-        rows.append(("trust", "not accepted yet" if card.trust == "new" else "changed", "$tone-wait"))
+        facts.append(("trust", "not accepted yet" if card.trust == "new" else "changed", "$tone-wait"))
     if card.problems:
-        rows.append(("check", f"{len(card.problems)} problems", "$tone-bad"))
-    rows += [("in doubt", clean(run.title, 60), "$tone-bad") for run in card.in_doubt[:2]]
+        facts.append(("check", f"{len(card.problems)} problems", "$tone-bad"))
+    facts[:0] = [("in doubt", clean(run.title, 60), "bold $tone-bad") for run in card.in_doubt[:2]]
     if card.runs:
         last = card.runs[0]
-        rows.append(("last run", f"{clean(last.book, 40)} · {(last.word or 'open').lower()}", "$tone-text"))
-        rows.append(("", ago(last.started_ms), "$tone-dim"))
-    for label, value, style in rows:
-        parts += [(f"{label:<10} ", "$tone-label"), (value + "\n", style)]
-    return words(*parts)
+        facts.append(("last run", f"{clean(last.book, 40)} · {(last.word or 'open').lower()}", "$tone-text"))
+        facts.append(("", ago(last.started_ms), "$tone-dim"))
+    return Rows(
+        (
+            line((clean(card.purpose, 300), "bold $tone-text")),
+            BLANK,
+            *(row(f"{label:<9} ", value, tone) for label, value, tone in facts),
+            BLANK,
+            *(row("· ", clean(rule, 300), "$tone-dim", label_tone=TONE[card.shape]) for rule in card.rules),
+        )
+    )

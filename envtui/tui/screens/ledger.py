@@ -30,7 +30,7 @@ class LedgerScreen(FramedScreen):
     name_ = "ledger"
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("ledger")  # type: ignore[assignment]
     CSS = """
-    LedgerScreen OptionList { height: 1fr; border: none; background: $tone-ground; padding: 0; }
+    LedgerScreen OptionList { height: 1fr; border: none; background: $tone-ground; background-tint: transparent; padding: 0; }
     LedgerScreen OptionList > .option-list--option-highlighted { background: $tone-line; }
     LedgerScreen #filter { display: none; height: 1; border: none; background: $tone-line; padding: 0 1; }
     LedgerScreen #filter.open { display: block; }

@@ -7,7 +7,6 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.content import Content
 from textual.widgets import Input, Static
 
 from envtui.core.act import Plan
@@ -18,6 +17,7 @@ from envtui.rules.shows import shows
 
 from .. import actions
 from ..framed import FramedScreen, words
+from ..widgets.rows import Row, Rows, row
 
 
 class PlanScreen(FramedScreen):
@@ -109,9 +109,9 @@ class PlanScreen(FramedScreen):
         self.app.pop_screen()
 
 
-def describe(plan: Plan) -> Content:
+def describe(plan: Plan) -> Rows:
     """Every act of a plan with its masked command; undo and probe are signed with it and not run by machine yet."""
-    parts: list[str | tuple[str, str]] = []
+    rows: list[Row] = []
     for step in plan.steps:
         word, tone = (
             ("WRITE", "bold $tone-bad")
@@ -120,18 +120,14 @@ def describe(plan: Plan) -> Content:
             if step.acts
             else ("you", "$tone-send")
         )
-        parts += [
-            (f"{clean(step.id)}  ", "bold $tone-text"),
-            (word, tone),
-            (f"  {clean(step.title, 200)}\n", "$tone-dim"),
-        ]
+        said = words((f"{word:<6}", tone), (clean(step.title, 200), "$tone-dim"))
+        rows.append(row(f"{clean(step.id):<24} ", said, label_tone="bold $tone-text"))
         seen: dict[str, list[str]] = {}
         for act in step.acts:
             seen.setdefault(shows(act), []).append(act.place.member)
         for command, members in seen.items():
-            where = ", ".join(members)
-            parts += [(f"   {clean(where, 200)}  ", "$tone-label"), (clean(command, 600) + "\n", "$tone-send")]
-        for label, group in (("probe", step.probe), ("undo", step.undo)):
+            rows.append(row(f"  {clean(', '.join(members), 200)[:22]:<22} ", clean(command, 600), "$tone-send"))
+        for label, group in (("probe, by hand", step.probe), ("undo, by hand", step.undo)):
             for command in dict.fromkeys(shows(act) for act in group):
-                parts += [(f"   {label} by hand  ", "$tone-label"), (clean(command, 400) + "\n", "$tone-dim")]
-    return words(*parts)
+                rows.append(row(f"  {label:<22} ", clean(command, 400), "$tone-dim"))
+    return Rows(rows)

@@ -14,6 +14,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Static
 
 from envtui.core.act import PlannedStep
+from envtui.core.runbook import ChooseStep
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
 from envtui.rules.decide import NeedsAnswer, NeedsDecision, NeedsPick, ReadyWrite
@@ -27,7 +28,8 @@ from ..dialogs.write import WriteDialog
 from ..framed import FramedScreen, words
 from ..moments import moment
 from ..widgets.output import OutputView
-from ..widgets.steps import GLYPHS, Steps
+from ..widgets.rows import Rows, line, paragraphs, row
+from ..widgets.steps import GLYPHS, Steps, took
 from .now import now, why_not
 from .runbooks import ask_unscripted
 
@@ -51,7 +53,8 @@ class RunScreen(FramedScreen):
     CSS = """
     RunScreen #left { width: 42%; max-width: 56; border-right: solid $tone-line; padding: 0 1 0 0; }
     RunScreen #right { width: 1fr; padding: 0 0 0 2; }
-    RunScreen #about { height: auto; max-height: 60%; }
+    RunScreen #about { height: auto; max-height: 60%; margin: 0 0 1 0; }
+    RunScreen #head { height: 1; }
     RunScreen #tabs { height: 1; }
     RunScreen.full #left, RunScreen.full #about, RunScreen.full #head { display: none; }
     RunScreen.narrow #right { display: none; }
@@ -135,35 +138,46 @@ class RunScreen(FramedScreen):
             else ("you", "$tone-send")
         )
         members = ", ".join(a.member for a in step.acts)
-        parts: list[str | tuple[str, str]] = [
-            (f"{clean(step.id)}  ", "bold $tone-text"),
-            (word, tone),
-            (f"  {clean(members, 100)}\n", "$tone-dim"),
+        rows = [
+            line((f"{clean(step.id)}  ", "bold $tone-text"), (word, tone), (f"  {clean(members, 100)}", "$tone-dim")),
+            line((clean(step.title, 300), "$tone-text")),
         ]
-        parts += [(clean(step.title, 300) + "\n", "$tone-text")]
         doc = book_step.doc or getattr(book_step, "instructions", "")
         if doc:
-            parts += [(clean(doc, 1200).strip() + "\n", "$tone-dim")]
-        for command in dict.fromkeys(a.shows for a in step.acts if a.shows):
-            parts += [("  $ ", "$tone-label"), (clean(command, 800) + "\n", "bold $tone-send")]
+            rows.append(line((paragraphs(clean(doc, 1200)), "$tone-dim")))
+        rows += [
+            row("  $ ", clean(command, 800), "bold $tone-send")
+            for command in dict.fromkeys(a.shows for a in step.acts if a.shows)
+        ]
         if planned is not None:
             for label, group in (("probe", planned.probe), ("undo", planned.undo)):
                 for command in dict.fromkeys(shows(a) for a in group):
-                    parts += [(f"{label:<6}", "$tone-label"), (f"by hand: {clean(command, 300)}\n", "$tone-dim")]
+                    rows.append(row(f"{label:<6}", f"by hand: {clean(command, 300)}", "$tone-dim"))
         if book_step.on_failure != "stop":
-            parts += [("fails ", "$tone-label"), (f"{book_step.on_failure}\n", "$tone-dim")]
+            rows.append(row("fails ", clean(book_step.on_failure), "$tone-dim"))
         if step.word is not None:
             glyph, glyph_tone = GLYPHS[step.word]
-            parts += [
-                (f"{glyph} {step.word}", f"bold {glyph_tone}"),
-                (f"  {clean(step.why, 300)}\n" if step.why else "\n", "$tone-dim"),
+            rows.append(
+                row(f"{glyph} {step.word}  ", clean(step.why, 300), "$tone-dim", label_tone=f"bold {glyph_tone}")
+            )
+        elif isinstance(book_step, ChooseStep):
+            rows += [
+                row(f"  {n} ", clean(label, 200), label_tone="bold $tone-send")
+                for n, label in enumerate(book_step.options, 1)
             ]
-        about.update(words(*parts))
+        about.update(Rows(rows))
         self._show_output(step)
 
-    def _show_output(self, step: StepState) -> None:
+    def _evidence(self, step: StepState) -> StepState:
+        """The step whose output is shown: its own, or the last one before it, on which a person decides."""
+        steps = self.run_task.run.steps
+        before = steps[: steps.index(step) + 1] if step in steps else (step,)
+        return next((s for s in reversed(before) if any(a.intended for a in s.acts)), step)
+
+    def _show_output(self, chosen: StepState) -> None:
+        step = self._evidence(chosen)
         acts = [a for a in step.acts if a.intended]
-        tabs: list[str | tuple[str, str]] = []
+        tabs: list[str | tuple[str, str]] = [(f"{clean(step.id)}  ", "$tone-label")] if acts else []
         self._member = min(self._member, max(0, len(acts) - 1))
         for at, act in enumerate(acts):
             glyph, tone = GLYPHS.get(act.word or "", ("◐", "$tone-wait"))
@@ -422,7 +436,7 @@ def _facts(act: ActState) -> str:
     if act.affected is not None:
         said.append(f"{act.affected} affected")
     if act.word is not None:
-        said.append(f"{act.milliseconds / 1000:.1f} s")
+        said.append(took(act.milliseconds))
     if act.truncated:
         said.append("truncated")
     return " ".join(said)

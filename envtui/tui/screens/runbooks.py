@@ -8,7 +8,6 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -20,6 +19,7 @@ from .. import actions
 from ..dialogs.prompt import Prompt
 from ..framed import FramedScreen, words
 from ..moments import ago
+from ..widgets.rows import BLANK, Rows, line, paragraphs, row
 
 
 class RunbooksScreen(FramedScreen):
@@ -32,7 +32,7 @@ class RunbooksScreen(FramedScreen):
     RunbooksScreen #right { width: 1fr; padding: 0 0 0 2; }
     RunbooksScreen #filter { display: none; height: 1; border: none; background: $tone-line; padding: 0 1; }
     RunbooksScreen #filter.open { display: block; }
-    RunbooksScreen OptionList { height: 1fr; border: none; background: $tone-ground; padding: 0; }
+    RunbooksScreen OptionList { height: 1fr; border: none; background: $tone-ground; background-tint: transparent; padding: 0; }
     RunbooksScreen OptionList > .option-list--option-highlighted { background: $tone-line; text-style: bold; }
     RunbooksScreen.narrow #right { display: none; }
     RunbooksScreen.narrow #left { width: 1fr; max-width: 100%; border-right: none; }
@@ -201,43 +201,33 @@ def matches(book: Book, text: str) -> bool:
     return all(word in hay for word in text.lower().split())
 
 
-def _about(book: Book, screen: FramedScreen) -> Content:
+def _about(book: Book, screen: FramedScreen) -> Rows:
     r = book.runbook
-    parts: list[str | tuple[str, str]] = [
-        (clean(r.title, 300) + "\n", "bold $tone-text"),
-        (
-            f"{clean(r.id)} · {clean(r.owner, 80)}" + (f" · about {clean(r.estimate)}" if r.estimate else "") + "\n\n",
-            "$tone-dim",
-        ),
+    about = f" · about {clean(r.estimate)}" if r.estimate else ""
+    rows = [
+        line((clean(r.title, 300), "bold $tone-text")),
+        line((f"{clean(r.id)} · {clean(r.owner, 80)}{about}", "$tone-dim")),
+        BLANK,
     ]
     if r.use_when:
-        parts += [("when    ", "$tone-label"), (clean(r.use_when, 600) + "\n\n", "$tone-text")]
+        rows += [row("when    ", paragraphs(clean(r.use_when, 600))), BLANK]
     if r.alerts:
-        parts += [("alerts  ", "$tone-label"), (clean(", ".join(r.alerts), 300) + "\n\n", "$tone-dim")]
-    parts.append(("steps   ", "$tone-label"))
+        rows += [row("alerts  ", clean(", ".join(r.alerts), 300), "$tone-dim"), BLANK]
+    steps: list[tuple[str, str]] = []
     for step in (*r.before, *r.steps):
         mark, tone = _mark(step)
-        parts += [(f"{mark} ", tone), (clean(step.id) + "   ", "$tone-dim")]
-    parts.append("\n\n")
+        steps += [(f"{mark}\u00a0", tone), (clean(step.id).replace("-", "\u2011") + "   ", "$tone-dim")]
+    rows += [row("steps   ", words(*steps)), BLANK]
     if r.change != "none":
-        parts += [("change  ", "$tone-label"), (r.change + "\n\n", "$tone-wait")]
-    runs = [
-        run
-        for card in (screen.envtui.lobby.cards if screen.envtui.lobby else ())
-        for run in card.runs
-        if run.book == r.id
-    ]
-    if runs:
-        parts += [
-            ("last    ", "$tone-label"),
-            (
-                f"{(runs[0].word or 'open').lower()}, {ago(runs[0].started_ms)} by {clean(runs[0].operator)}\n\n",
-                "$tone-text",
-            ),
-        ]
+        rows += [row("change  ", r.change, "$tone-wait"), BLANK]
+    cards = screen.envtui.lobby.cards if screen.envtui.lobby else ()
+    last = next((run for card in cards for run in card.runs if card.name == r.environment and run.book == r.id), None)
+    if last is not None:
+        said = f"{(last.word or 'open').lower()}, {ago(last.started_ms)} by {clean(last.operator, 60)}"
+        rows += [row("last    ", said), BLANK]
     if r.doc:
-        parts += [(clean(r.doc, 3000), "$tone-dim")]
-    return words(*parts)
+        rows.append(line((paragraphs(clean(r.doc, 3000)), "$tone-dim")))
+    return Rows(rows)
 
 
 def _mark(step: Step) -> tuple[str, str]:

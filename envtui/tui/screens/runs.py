@@ -25,7 +25,7 @@ class RunsScreen(FramedScreen):
     name_ = "runs"
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("runs")  # type: ignore[assignment]
     CSS = """
-    RunsScreen OptionList { height: 1fr; border: none; background: $tone-ground; padding: 0; }
+    RunsScreen OptionList { height: 1fr; border: none; background: $tone-ground; background-tint: transparent; padding: 0; }
     RunsScreen OptionList > .option-list--option-highlighted { background: $tone-line; text-style: bold; }
     """
 

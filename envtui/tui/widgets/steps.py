@@ -65,13 +65,23 @@ def _line(run: Run, step: StepState, selected: bool, width: int) -> Content:
     )
 
 
+def took(milliseconds: int) -> str:
+    """`31 ms`, `1.9 s`, `94 s`."""
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
+    return f"{milliseconds / 1000:.1f} s" if milliseconds < 10_000 else f"{milliseconds // 1000} s"
+
+
+def _short(text: str, length: int) -> str:
+    said = " ".join(clean(text, 200).split())
+    return said if len(said) <= length else said[: length - 1].rstrip() + "…"
+
+
 def _right(step: StepState, current: bool) -> tuple[str, str]:
     if step.word in ("OK", "SKIPPED"):
         if step.answer:
-            return clean(step.answer, 10).replace("\n", " "), "$tone-dim"
-        return (
-            f"{step.milliseconds / 1000:.1f} s" if step.acts and step.word == "OK" else step.word.lower()
-        ), "$tone-dim"
+            return _short(step.answer, 10), "$tone-dim"
+        return (took(step.milliseconds) if step.acts and step.word == "OK" else step.word.lower()), "$tone-dim"
     if step.word is not None:
         return step.word, "bold $tone-bad"
     if step.running:
