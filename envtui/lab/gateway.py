@@ -73,7 +73,10 @@ def _decode(text: str) -> bytes:
 
 
 class PolicyStore:
-    """The numbered policies of one host, as `gatewayctl` keeps them: policies/N.xml, before/N (what N replaced), current, kept/ID."""
+    """The numbered policies of one host, as `gatewayctl` keeps them.
+
+    policies/N.xml; before/N: the version that N replaced; current; kept/ID.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -39,7 +39,7 @@ def move_in(lab: Lab, secrets: Mapping[str, Secrets]) -> dict[str, str]:
         _write(home / ".ssh" / "id_ed25519.pub", f"{public[person]} {person}\n".encode())
         for world in WORLDS:
             _hand_out(home, person, world, secrets[world.name])
-        _write(home / "config.toml", _config(home, person).encode())
+        _write(home / "config.toml", _config(lab, person).encode())
     return public
 
 
@@ -58,12 +58,16 @@ def _hand_out(home: Path, person: str, world: World, secrets: Secrets) -> None:
         _write(home / ".envtui" / name, f"{value}\n".encode())
 
 
-def _config(home: Path, person: str) -> str:
+def _config(lab: Lab, person: str) -> str:
+    home = lab.person(person)
+    beside = "".join(f'{other} = "file:{lab.person(other)}/.ssh/id_ed25519"\n' for other in PEOPLE if other != person)
     return f"""\
 operator = "{person}"
 signing_key = "file:{home}/.ssh/id_ed25519"
 secret_dirs = ["{home}/.ssh", "{home}/.envtui"]
-"""
+
+[beside]
+{beside}"""
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -16,12 +16,16 @@ from envtui.outside.paths import login_name
 
 
 class UserConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`signing_key` is `file:PATH` or `agent:SHA256:…`; '' means none was named."""
+    """`signing_key` is `file:PATH` or `agent:SHA256:…`; '' means none was named.
+
+    `beside` names keys of people who may sign at this machine, where a policy says `same_machine: allowed`: name -> reference.
+    """
 
     operator: str = msgspec.field(default_factory=login_name)
     signing_key: str = ""
     secret_dirs: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    beside: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def secret_folders(self) -> tuple[Path, ...]:

@@ -26,13 +26,24 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def envtui(site: Path, tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    variables = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(site), "ENVTUI_STATE": str(tmp_path / "state")}
-    return subprocess.run([sys.executable, "-m", "envtui", *words], cwd=tmp_path, env=variables, capture_output=True, text=True)
+    variables = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(site),
+        "ENVTUI_STATE": str(tmp_path / "state"),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "envtui", *words], cwd=tmp_path, env=variables, capture_output=True, text=True
+    )
 
 
 def test_every_sample_file_is_in_the_wheel(installed: Path) -> None:
     ours = {str(p.relative_to(ROOT / "runbooks")) for p in (ROOT / "runbooks").rglob("*") if p.is_file()}
-    theirs = {str(p.relative_to(installed / "envtui/_runbooks")) for p in (installed / "envtui/_runbooks").rglob("*") if p.is_file()}
+    theirs = {
+        str(p.relative_to(installed / "envtui/_runbooks"))
+        for p in (installed / "envtui/_runbooks").rglob("*")
+        if p.is_file()
+    }
     assert ours == theirs
     assert "production/environment.yaml" in theirs
 

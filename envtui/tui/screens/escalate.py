@@ -5,7 +5,6 @@ Two ways for the signature: as a block through chat, or beside you where the pol
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 import msgspec
@@ -252,7 +251,7 @@ class EscalateScreen(FramedScreen):
                 "This environment's policy refuses a signature made on the asking machine. Send the block (F1)."
             )
             return
-        keys = _keys_beside()
+        keys = self.envtui.world.config.beside
         if not keys:
             self.app.push_screen(
                 Prompt("Beside me", "The other person's key: agent:SHA256:… or file:PATH"), self._sign_with
@@ -287,19 +286,6 @@ class EscalateScreen(FramedScreen):
 
     def action_back(self) -> None:
         self.app.pop_screen()
-
-
-def _keys_beside() -> dict[str, str]:
-    """Signing keys of other people on this machine, as the lab hands them out: person -> reference."""
-    import os
-
-    folder = os.environ.get("ENVTUI_KEYS_BESIDE", "")
-    if not folder:
-        return {}
-    found = sorted(
-        p for p in Path(folder).glob("*") if p.is_file() and p.suffix == "" and p.with_suffix(".pub").exists()
-    )
-    return {p.name: f"file:{p}" for p in found}
 
 
 def _writes(task: RunTask) -> Plan:
