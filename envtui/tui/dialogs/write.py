@@ -94,7 +94,7 @@ class WriteDialog(ModalScreen[bool]):
 
     def too_early(self, event: events.Key) -> bool:
         """Whether this key was not typed by a person who has seen the dialog. Such a key takes everything typed with it."""
-        now = time.monotonic()
+        now = event.time  # when it was read, not when a busy machine came to look at it
         burst = now - self._last < BURST
         self._last = now
         return event.key != "escape" and (burst or now - self._opened < DEAF)
