@@ -90,7 +90,7 @@ class Story:
         svg = self.app.export_screenshot(title="envtui", simplify=True)
         svg = re.sub(r"<!--.*?-->", "", svg, count=1)
         svg = re.sub(r',?\s*url\("https://[^"]*"\) format\("[^"]*"\),?', "", svg)
-        assert "https://" not in svg, "a picture would ask the network for a font"
+        assert 'url("http' not in svg, "a picture would ask the network for a font"
         (self.folder / f"{name}{self.suffix}.svg").write_text(svg, encoding="utf-8")
 
 

@@ -25,6 +25,8 @@ MARKUP = "[/markup] [bold]"
 ATTACK = "kept\x1b]0;PWNTITLE\x07\x1b]52;c;UFdORUQ=\x07\x1b[2J\x9b2J\u202e\x7fkept"
 """What a hostile target prints: a title, the clipboard, an erased screen (7 and 8 bit), a change of direction."""
 
+LEVELS = {"ssh": "advisory", "sql": "session-enforced"}
+
 MANIFEST = """\
 schema: envtui/environment@1
 name: {name}
@@ -107,12 +109,12 @@ class Targets:
     async def open(self, act: Act) -> Shown:
         if self.down:
             raise Unreachable(f"No route to {ATTACK}.", "Look at the network.")
-        return Shown(target=act.place.target, member=act.place.member, shown=ATTACK, protection="advisory")
+        return Shown(target=act.place.target, member=act.place.member, shown=ATTACK, protection=LEVELS[act.place.kind])
 
     def _say(self, act: Act, sink: Sink) -> Reading:
         sink.out(self.output)
         if act.place.kind == "sql":
-            return Reading(columns=("pid", "what"), rows=(("41", "first"), ("42", f"{ATTACK}{MARKUP}")), row_count=2)
+            return Reading(columns=("pid", "what"), rows=(("41", "first"), ("42", f"second {MARKUP}")), row_count=2)
         return Reading(exit=0, stdout=self.output)
 
 
@@ -231,14 +233,14 @@ def incident(made: World, environment: str = "production", title: str = "403") -
     return opened.id
 
 
-def main(folder: Path, environment: str | None) -> int:
+def main(folder: Path, environment: str | None, title: str) -> int:
+    """The screens on this terminal."""
     from envtui.tui.app import EnvtuiApp
 
-    variables = grow(folder) if not (folder / "home").exists() else {}
-    made = world(variables, Targets())
-    incident(made, title="403 on every call")
+    made = world(grow(folder), Targets())
+    incident(made, title=title)
     return EnvtuiApp(made, environment).run() or 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2] if sys.argv[2:] else None))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None, f"403 {MARKUP}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Static
 
 from envtui.core.act import PlannedStep
+from envtui.core.errors import EnvtuiError
 from envtui.core.runbook import ChooseStep
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
@@ -205,6 +206,15 @@ class RunScreen(FramedScreen):
 
     # -- acting ----------------------------------------------------------------------------------------------------
 
+    async def _done(self, job: Awaitable[object]) -> None:
+        """Await a part of the run. What was refused on the way is written down as the step's end, then shown."""
+        try:
+            await job
+        except EnvtuiError:
+            if not self.run_task.busy:
+                await self.run_task.settle()
+            raise
+
     def action_select(self, by: int) -> None:
         steps = self.run_task.run.steps
         if not steps:
@@ -232,12 +242,12 @@ class RunScreen(FramedScreen):
     def action_step(self) -> None:
         if self._possible("step"):
             self._selected = ""
-            self.envtui.work(_nothing(self.run_task.step()))
+            self.envtui.work(self._done(self.run_task.step()))
 
     def action_run_on(self) -> None:
         if self._possible("run_on"):
             self._selected = ""
-            self.envtui.work(_nothing(self.run_task.run_on()))
+            self.envtui.work(self._done(self.run_task.run_on()))
 
     def action_stop(self) -> None:
         if self._possible("stop"):
@@ -265,10 +275,12 @@ class RunScreen(FramedScreen):
             choices = list(proposed.choices)
             self._choose(title, proposed.why, choices, lambda i: task.decide(proposed.step, choices[i]))
 
-    def _choose(self, title: str, text: str, options: list[str], then: Callable[[int], object], head: str = "") -> None:
+    def _choose(
+        self, title: str, text: str, options: list[str], then: Callable[[int], Awaitable[object]], head: str = ""
+    ) -> None:
         def done(index: int | None) -> None:
             if index is not None:
-                self.envtui.work(_nothing(then(index)))
+                self.envtui.work(self._done(then(index)))
 
         self.app.push_screen(Choose(title, text, options, head), done)
 
@@ -288,7 +300,7 @@ class RunScreen(FramedScreen):
         def confirm(typed: str | None) -> None:
             if typed is not None:
                 self.envtui.work(
-                    _nothing(self.run_task.answer(proposed.step, typed if proposed.confirm else "done", values))
+                    self._done(self.run_task.answer(proposed.step, typed if proposed.confirm else "done", values))
                 )
 
         if proposed.confirm:
@@ -319,7 +331,7 @@ class RunScreen(FramedScreen):
         def done(yes: bool | None) -> None:
             if yes:
                 self._selected = ""
-                self.envtui.work(_nothing(session.write(task, proposed.step)))
+                self.envtui.work(self._done(session.write(task, proposed.step)))
 
         self.app.push_screen(
             WriteDialog(
@@ -337,7 +349,7 @@ class RunScreen(FramedScreen):
     def action_give_back(self) -> None:
         session = self.envtui.session
         if self._possible("give_back") and session is not None:
-            self.envtui.work(_nothing(session.access.end(self.run_task, "GIVEN_BACK", "given back by the operator")))
+            self.envtui.work(self._done(session.access.end(self.run_task, "GIVEN_BACK", "given back by the operator")))
 
     def action_skip(self) -> None:
         if self._possible("skip"):
@@ -345,7 +357,7 @@ class RunScreen(FramedScreen):
 
             def done(reason: str | None) -> None:
                 if reason is not None:
-                    self.envtui.work(_nothing(self.run_task.skip(reason)))
+                    self.envtui.work(self._done(self.run_task.skip(reason)))
 
             self.app.push_screen(
                 Prompt(
@@ -440,8 +452,3 @@ def _facts(act: ActState) -> str:
     if act.truncated:
         said.append("truncated")
     return " ".join(said)
-
-
-async def _nothing(job: object) -> None:
-    """Await something for what it does."""
-    await job  # type: ignore[misc]

@@ -1,0 +1,438 @@
+"""The screens by keyboard: what each key does, what is refused and why, and what no key alone can do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, OptionList, Static
+from tui_kit import ScriptedWorld, Targets, grow, incident, world
+
+from envtui.core.events import GrantActivated, Noted, RunStarted, SignedOff
+from envtui.engine.runner import RunTask
+from envtui.tui.app import EnvtuiApp
+
+PATIENCE = 20.0
+
+
+class Sitting:
+    """One person at the keyboard."""
+
+    def __init__(self, pilot: Pilot[int], targets: Targets, made: ScriptedWorld) -> None:
+        self.pilot = pilot
+        self.targets = targets
+        self.world = made
+
+    @property
+    def app(self) -> EnvtuiApp:
+        assert isinstance(self.pilot.app, EnvtuiApp)
+        return self.pilot.app
+
+    @property
+    def task(self) -> RunTask:
+        assert self.app.run_task is not None
+        return self.app.run_task
+
+    @property
+    def where(self) -> str:
+        return type(self.app.screen).__name__
+
+    @property
+    def said(self) -> str:
+        """Everything that the toasts say."""
+        return "\n".join(str(n.message) for n in self.app._notifications)
+
+    def text(self, selector: str) -> str:
+        return str(self.app.screen.query_one(selector, Static).visual)
+
+    @property
+    def title(self) -> str:
+        return str(self.app.screen.query_one("#frame").border_title)
+
+    @property
+    def now(self) -> str:
+        return self.text("#now")
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    async def type(self, text: str) -> None:
+        for letter in text:
+            await self.press({" ": "space", "-": "minus", ":": "colon", "/": "slash"}.get(letter, letter))
+            await asyncio.sleep(0.04)  # as people type: the write dialog forgets what comes faster
+
+    async def until(self, true: Callable[[], bool], what: str) -> None:
+        for _ in range(int(PATIENCE / 0.02)):
+            if true():
+                await self.pilot.pause()
+                return
+            await asyncio.sleep(0.02)
+        pytest.fail(f"{what} never came: {self.where}; {self.said}; {self.task_said}")
+
+    @property
+    def task_said(self) -> str:
+        task = self.app.run_task
+        return f"{task.run.word} {task.run.why} {task.next}" if task is not None else "no run"
+
+    async def screen(self, name: str) -> None:
+        await self.until(lambda: self.where == name, name)
+
+    async def idle(self) -> None:
+        await self.pilot.pause()
+        await self.until(lambda: not self.task.busy and not self.app._working, "idle")
+
+    async def open(self, digit: str = "2", book: str = "locked") -> None:
+        """To the start of a run."""
+        await self.screen("EnvironmentsScreen")
+        await self.until(lambda: self.app.lobby is not None, "lobby")
+        await self.press(digit)
+        await self.screen("RunbooksScreen")
+        await self.press("slash")
+        await self.type(book)
+        await self.press("enter", "enter")
+        await self.screen("PlanScreen")
+        await self.press("enter")
+        await self.screen("RunScreen")
+
+    async def to_the_write(self) -> None:
+        await self.open()
+        await self.press("R")
+        await self.idle()
+        await self.press("a")
+        await self.screen("Choose")
+        await self.press("2")
+        await self.idle()
+        await self.press("a")
+        await self.screen("Choose")
+        await self.press("1")
+        await self.idle()
+
+    async def granted(self) -> None:
+        """Write access, signed by meera beside."""
+        await self.to_the_write()
+        name = incident(self.world)
+        await self.press("e")
+        await self.screen("EscalateScreen")
+        for field, value in (("incident", name), ("reason", "Go back to what worked")):
+            self.app.screen.query_one(f"#{field}", Input).value = value
+        self.app.screen.query_one("#ttl", Input).focus()
+        await self.press("enter")
+        await self.until(lambda: bool(self.task.run.requests) and not self.app._working, "the request")
+        await self.press("f2")
+        await self.until(lambda: self.where != "EscalateScreen", "who signs")
+        self.app.screen.query_one(Input).value = f"file:{self.world.variables['HOME']}/.ssh/meera"
+        await self.press("enter")
+        await self.until(lambda: self.task.run.write_active, "write access")
+        await self.press("escape")
+        await self.screen("RunScreen")
+
+
+@asynccontextmanager
+async def sitting(
+    folder: Path, *, trusted: bool = True, size: tuple[int, int] = (80, 24), **policy: object
+) -> AsyncIterator[Sitting]:
+    targets = Targets()
+    made = world(grow(folder, **policy), targets, trusted=trusted)  # type: ignore[arg-type]
+    app = EnvtuiApp(made)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await pilot.pause()
+        yield Sitting(pilot, targets, made)
+        await app.close_environment()
+
+
+async def test_filter_plan_and_start_send_nothing(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.open()
+        assert at.task.run.book == "revert"
+        assert at.targets.read == at.targets.written == []
+        assert "r does up" in at.now
+        assert "PRODUCTION" in at.title
+        assert "READ-ONLY" in at.title
+
+
+async def test_a_filter_that_fits_nothing_says_so_and_enter_does_nothing(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.press("2")
+        await at.screen("RunbooksScreen")
+        await at.press("slash")
+        await at.type("zzz")
+        assert at.app.screen.query_one("#books", OptionList).option_count == 0
+        assert "0 of 2" in at.now
+        await at.press("enter", "enter")
+        assert at.where == "RunbooksScreen"
+
+
+async def test_reads_go_on_until_a_person_is_needed(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.open()
+        await at.press("r")
+        await at.idle()
+        assert set(at.targets.read) == {"up@gw1-production", "up@gw2-production"}
+        await at.press("R")
+        await at.idle()
+        assert "pick" in at.now
+        await at.press("a")
+        await at.screen("Choose")
+        await at.press("down", "enter")
+        await at.idle()
+        assert at.task.run.captures[-1].rows[0][0] == "42"
+        assert "a choose" in at.now
+
+
+async def test_a_write_is_refused_with_the_reason_and_the_way(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.to_the_write()
+        assert "needs write" in at.now
+        await at.press("w")
+        assert at.where == "RunScreen"
+        assert "press e" in at.said
+        assert at.targets.written == []
+
+
+async def test_the_whole_way_to_a_write_and_back_to_reading(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.granted()
+        assert "WRITE" in at.title
+        assert "signed by meera" in at.title
+        assert "2 acts left" in at.title
+        await at.press("w")
+        await at.screen("WriteDialog")
+        await asyncio.sleep(0.35)
+        await at.type(at.app.screen._word)  # type: ignore[attr-defined]
+        await at.press("enter")
+        await at.screen("RunScreen")
+        await at.idle()
+        assert at.targets.written == ["back@gw1-production", "back@gw2-production"]
+        assert "READ-ONLY" in at.title
+        entries = await at.app.session.entries()  # type: ignore[union-attr]
+        assert [type(e.event) for e in entries].count(GrantActivated) == 1
+        assert [e.event.person for e in entries if isinstance(e.event, SignedOff)] == ["meera"]
+
+
+@pytest.mark.parametrize(
+    "burst", [["r", "tab", "enter"], ["enter"], ["y", "enter"], ["w", "enter", "enter"]], ids=" ".join
+)
+async def test_no_burst_of_keys_confirms_a_write(tmp_path: Path, burst: list[str]) -> None:
+    async with sitting(tmp_path) as at:
+        await at.granted()
+        await at.pilot.press("w", *burst)
+        await at.pilot.pause()
+        assert at.targets.written == []
+        assert at.where == "WriteDialog"
+
+
+async def test_the_right_letters_pasted_or_in_a_burst_confirm_nothing(tmp_path: Path) -> None:
+    from textual.events import Paste
+
+    async with sitting(tmp_path) as at:
+        await at.granted()
+        await at.press("w")
+        await at.screen("WriteDialog")
+        word: str = at.app.screen._word  # type: ignore[attr-defined]
+        field = at.app.screen.query_one(Input)
+        await at.pilot.press(*word, "enter")  # at once: the dialog is deaf
+        assert field.value == ""
+        await asyncio.sleep(0.35)
+        field.post_message(Paste(f"{word}\n"))
+        await at.pilot.pause()
+        assert field.value == ""
+        dialog = at.app.screen
+        for letter in (*word, "enter"):  # as a terminal without bracketed paste hands them over
+            from textual.events import Key
+
+            at.app.post_message(Key(letter, letter if len(letter) == 1 else "\r"))
+        await at.pilot.pause()
+        await asyncio.sleep(0.1)
+        assert at.app.screen is dialog
+        assert at.targets.written == []
+        await at.press("escape")
+        await at.screen("RunScreen")
+        assert at.targets.written == []
+
+
+async def test_wrong_letters_send_nothing_and_say_so(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.granted()
+        await at.press("w")
+        await at.screen("WriteDialog")
+        await asyncio.sleep(0.35)
+        await at.type("111")
+        await at.press("enter")
+        assert "Nothing was sent" in at.text("#hint")
+        assert at.targets.written == []
+
+
+async def test_an_expired_grant_falls_back_to_reading_by_itself(tmp_path: Path) -> None:
+    async with sitting(tmp_path, ttl="62s") as at:
+        # An act's own timeout (60 s) must fit into what is left, so write access is refused two seconds in.
+        await at.granted()
+        grant = at.task.run.grant
+        assert grant is not None
+        await at.app.session.access.end(at.task, "EXPIRED")  # type: ignore[union-attr]
+        await at.pilot.pause()
+        at.app.tick()
+        await at.pilot.pause()
+        assert "READ-ONLY" in at.title
+        await at.press("w")
+        assert "ended" in at.said
+        assert at.targets.written == []
+
+
+async def test_write_access_can_be_given_back(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.granted()
+        await at.press("x")
+        await at.idle()
+        assert "READ-ONLY" in at.title
+        assert at.task.run.grant is not None
+        assert at.task.run.grant.ended == "GIVEN_BACK"
+
+
+async def test_skip_and_note_go_into_the_ledger_with_their_words(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.open()
+        await at.press("n")
+        await at.screen("Prompt")
+        await at.type("began at nine")
+        await at.press("enter")
+        await at.until(lambda: bool(at.task.run.notes), "the note")
+        await at.press("s")
+        await at.screen("Prompt")
+        await at.type("seen already")
+        await at.press("enter")
+        await at.idle()
+        step = at.task.run.step("up")
+        assert step is not None
+        assert (step.word, step.why) == ("SKIPPED", "seen already")
+        entries = await at.app.session.entries()  # type: ignore[union-attr]
+        assert [e.event.text for e in entries if isinstance(e.event, Noted)] == ["began at nine"]
+
+
+async def test_leaving_while_an_act_is_under_way_asks_first(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        gate = asyncio.Event()
+        await at.open()
+        original = at.task._once  # type: ignore[attr-defined]
+
+        async def waiting(proposed: object) -> object:
+            await gate.wait()
+            return await original(proposed)
+
+        at.task._once = waiting  # type: ignore[method-assign, assignment]
+        await at.press("r")
+        await at.until(lambda: at.task.busy, "the act")
+        await at.press("q")
+        await at.screen("Prompt")
+        await at.press("escape")
+        await at.screen("RunScreen")
+        assert at.app.is_running
+        gate.set()
+        await at.idle()
+
+
+async def test_an_untrusted_tree_is_shown_and_its_name_typed_before_it_opens(tmp_path: Path) -> None:
+    async with sitting(tmp_path, trusted=False) as at:
+        await at.press("2")
+        await at.screen("TrustScreen")
+        assert at.app.session is None
+        await at.press("a")
+        await at.screen("Prompt")
+        await at.type("dev")
+        await at.press("enter")
+        await at.screen("TrustScreen")
+        assert at.world.trust(at.world.forest().trees["production"]).word == "new"
+        await at.press("a")
+        await at.screen("Prompt")
+        await at.type("production")
+        await at.press("enter")
+        await at.screen("RunbooksScreen")
+        assert at.world.trust(at.world.forest().trees["production"]).word == "trusted"
+
+
+async def test_leaving_the_run_screen_leaves_the_run(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.open()
+        task = at.task
+        await at.press("escape")
+        await at.screen("RunbooksScreen")
+        await at.press("g", "r")
+        await at.screen("RunsScreen")
+        await at.press("enter")
+        await at.screen("RunScreen")
+        assert at.task is task
+        entries = await at.app.session.entries()  # type: ignore[union-attr]
+        assert [type(e.event) for e in entries].count(RunStarted) == 1
+
+
+async def test_the_ledger_is_found_in_and_verified(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.open()
+        await at.press("R")
+        await at.idle()
+        await at.press("g", "l")
+        await at.screen("LedgerScreen")
+        everything = at.app.screen.query_one(OptionList).option_count
+        await at.press("slash")
+        await at.type("gw2")
+        await at.pilot.pause()
+        assert 0 < at.app.screen.query_one(OptionList).option_count < everything
+        await at.press("enter", "v")
+        await at.until(lambda: "sound" in at.now, "verified")
+        assert "unbroken" in at.now
+
+
+async def test_an_unscripted_read_is_a_run_like_any_other(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.press("2")
+        await at.screen("RunbooksScreen")
+        await at.press("colon")
+        await at.screen("Prompt")
+        await at.type("gateway uptime")
+        await at.press("enter")
+        await at.screen("RunScreen")
+        await at.idle()
+        assert set(at.targets.read) == {"ask@gw1-production", "ask@gw2-production"}
+        assert at.task.run.unscripted
+
+
+async def test_a_target_that_is_down_is_an_outcome_not_a_crash(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.open()
+        at.targets.down = True
+        await at.press("r")
+        await at.idle()
+        assert at.task.run.word == "FAILED"
+        assert "failed" in at.now
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40), (200, 60)], ids=str)
+async def test_every_screen_stands_in_every_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with sitting(tmp_path, size=size) as at:
+        await at.to_the_write()
+        for keys, name in (
+            (("o",), "RunScreen"),
+            (("o",), "RunScreen"),
+            (("y",), "Choose"),
+            (("escape",), "RunScreen"),
+            (("question_mark",), "HelpScreen"),
+            (("escape",), "RunScreen"),
+            (("e",), "EscalateScreen"),
+            (("escape",), "RunScreen"),
+            (("g", "r"), "RunsScreen"),
+            (("g", "l"), "LedgerScreen"),
+            (("g", "b"), "RunbooksScreen"),
+            (("g", "e"), "EnvironmentsScreen"),
+        ):
+            await at.press(*keys)
+            await at.screen(name)
+            frame = at.app.screen.query("#frame")
+            if frame:
+                assert frame.first().region.right <= size[0]
+                assert at.app.screen.query_one("#now").region.bottom <= size[1]
+            await at.pilot.resize_terminal(60, 20)
+            await at.pilot.resize_terminal(*size)
