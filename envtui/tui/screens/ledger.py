@@ -14,6 +14,7 @@ from textual.widgets.option_list import Option
 
 from envtui.core.events import Entry
 from envtui.core.text import clean
+from envtui.rules.words import in_words
 
 from .. import actions
 from ..dialogs.prompt import Prompt
@@ -63,7 +64,7 @@ class LedgerScreen(FramedScreen):
         found = [e for e in self._entries if all(w in _hay(e) for w in text.lower().split())]
         options = self.query_one(OptionList)
         options.clear_options()
-        options.add_options([Option(_line(entry)) for entry in found[-SHOWN:]])
+        options.add_options([Option(_line(entry, self.size.width)) for entry in found[-SHOWN:]])
         if found:
             options.highlighted = options.option_count - 1
         which = f"run {self._of}" if self._of else "this environment"
@@ -148,33 +149,16 @@ def _hay(entry: Entry) -> str:
     return msgspec.json.encode(entry.event).decode().lower()
 
 
-def _line(entry: Entry) -> Content:
-    data = msgspec.to_builtins(entry.event)
-    kind = data.pop("event")
-    data.pop("run", None)
-    keys = (
-        "step",
-        "act",
-        "word",
-        "shows",
-        "why",
-        "text",
-        "answer",
-        "incident",
-        "reason",
-        "person",
-        "verdict",
-        "title",
-        "target",
-        "member",
-        "shown",
-        "operator",
-    )
-    says = "  ".join(str(data[k]) for k in keys if data.get(k))
-    tone = "$tone-bad" if data.get("word") in ("FAILED", "IN DOUBT", "REFUSED", "TIMED OUT") else "$tone-dim"
+def _line(entry: Entry, width: int) -> Content:
+    """One entry on one line: its number, its time, and what happened in words."""
+    said = clean(in_words(entry.event), 600).replace("\n", " ⏎ ")
+    room = max(20, width - 18)
+    if len(said) > room:
+        said = said[: room - 1] + "…"
+    word = getattr(entry.event, "word", "")
+    tone = "$tone-bad" if word in ("FAILED", "IN DOUBT", "REFUSED", "TIMED OUT") else "$tone-text"
     return words(
         (f"{entry.seq:>5} ", "$tone-label"),
         (f"{moment(entry.at_ms).split(' (')[0]:<9} ", "$tone-label"),
-        (f"{kind:<16} ", "$tone-text"),
-        (clean(says, 300).replace("\n", " ⏎ "), tone),
+        (said, tone),
     )

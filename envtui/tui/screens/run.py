@@ -118,7 +118,10 @@ class RunScreen(FramedScreen):
                 return current
             done = [s for s in run.steps if any(a.intended for a in s.acts)]
             return done[-1] if done and not isinstance(proposed, NeedsAnswer) else current
-        return current or (run.steps[-1] if run.steps else None)
+        if current is not None:
+            return current
+        ended = [s for s in run.steps if s.word is not None and any(a.intended for a in s.acts)]
+        return ended[-1] if ended else run.steps[-1] if run.steps else None
 
     def _planned(self, step: StepState) -> PlannedStep | None:
         return next((p for p in self.run_task.plan.steps if p.id == step.id), None)

@@ -72,9 +72,9 @@ class RunbooksScreen(FramedScreen):
             options.add_option(
                 Option(
                     words(
-                        (f"  {clean(book.runbook.id):<26} ", "$tone-text"),
-                        ("R ", "$tone-good"),
-                        ("W" if writes else " ", "$tone-bad"),
+                        ("R", "$tone-good"),
+                        ("W " if writes else "  ", "$tone-bad"),
+                        (clean(book.runbook.id), "$tone-text"),
                     )
                 )
             )
