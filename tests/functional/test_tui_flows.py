@@ -235,9 +235,11 @@ async def test_the_right_letters_pasted_or_in_a_burst_confirm_nothing(tmp_path: 
         await at.screen("WriteDialog")
         word: str = at.app.screen._word  # type: ignore[attr-defined]
         field = at.app.screen.query_one(Input)
-        await at.pilot.press(*word, "enter")  # at once: the dialog is deaf
+        opened = at.app.screen._opened  # type: ignore[attr-defined]
+        at.app.screen._opened = opened + 60  # type: ignore[attr-defined]  # as if it opened just now, however slow we are
+        await at.pilot.press(*word, "enter")
         assert field.value == ""
-        await asyncio.sleep(0.35)
+        at.app.screen._opened = opened - 60  # type: ignore[attr-defined]
         field.post_message(Paste(f"{word}\n"))
         await at.pilot.pause()
         assert field.value == ""
