@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Mapping
 
@@ -17,28 +18,31 @@ class Replies:
         self._given = dict(given)
         self._interactive = interactive
 
-    def answer(self, needs: NeedsAnswer) -> tuple[str, dict[str, str]]:
+    async def answer(self, needs: NeedsAnswer) -> tuple[str, dict[str, str]]:
         """(answer, values) for a `choose` or a `manual` step."""
         if needs.options:
             labels = list(needs.options)
-            text = self._one(needs.step, "\n".join(f"  {i}. {label}" for i, label in enumerate(labels, 1)), labels[0])
+            text = await self._one(
+                needs.step, "\n".join(f"  {i}. {label}" for i, label in enumerate(labels, 1)), labels[0]
+            )
             if text.isdigit() and 1 <= int(text) <= len(labels):
                 return labels[int(text) - 1], {}
             leads = [label for label, to in needs.options.items() if text in (label, to)]
             return (leads[0] if len(leads) == 1 else text), {}
         values = {
-            name: self._one(f"{needs.step}.{name}", f"  {name} ({kind})", "VALUE") for name, kind in needs.ask.items()
+            name: await self._one(f"{needs.step}.{name}", f"  {name} ({kind})", "VALUE")
+            for name, kind in needs.ask.items()
         }
         example = needs.confirm or "done"
-        return self._one(needs.step, f"  {needs.instructions}", example), values
+        return await self._one(needs.step, f"  {needs.instructions}", example), values
 
-    def pick(self, needs: NeedsPick) -> list[int]:
+    async def pick(self, needs: NeedsPick) -> list[int]:
         """Row indexes from 0. An answer is a row's number, or the text of its first cell."""
         table = "\n".join(
             f"  {i}. " + " | ".join(f"{c}={v}" for c, v in zip(needs.columns, row, strict=False))
             for i, row in enumerate(needs.rows, 1)
         )
-        text = self._one(needs.step, table, "1")
+        text = await self._one(needs.step, table, "1")
         indexes: list[int] = []
         for word in text.split(","):
             by_cell = [i for i, row in enumerate(needs.rows) if row and row[0] == word.strip()]
@@ -50,21 +54,33 @@ class Replies:
                 raise UsageError(f"{word!r} is no row of {needs.step}.", f"Rows:\n{table}")
         return indexes
 
-    def decision(self, needs: NeedsDecision) -> str:
-        return self._one(needs.step, f"  {needs.why}\n  one of: {', '.join(needs.choices)}", needs.choices[-1])
+    async def decision(self, needs: NeedsDecision) -> str:
+        return await self._one(needs.step, f"  {needs.why}\n  one of: {', '.join(needs.choices)}", needs.choices[-1])
 
-    def confirm(self, step: str, phrase: str | None) -> None:
+    async def confirm(self, step: str, phrase: str | None) -> None:
         """A phrase that a write step wants typed in full."""
-        if phrase is not None and self._one(step, f"  type in full: {phrase}", phrase) != phrase:
+        if phrase is not None and await self._one(step, f"  type in full: {phrase}", phrase) != phrase:
             raise UsageError(f"Step {step} is confirmed by typing: {phrase}", "Type it in full.")
 
-    def _one(self, name: str, shown: str, example: str) -> str:
+    async def _one(self, name: str, shown: str, example: str) -> str:
         if name in self._given:
             return self._given.pop(name)
         if self._interactive:
             print(clean(shown, 8000), file=sys.stderr)
             print(f"{clean(name)} ? ", end="", file=sys.stderr, flush=True)
-            line = sys.stdin.readline()
+            line = await _line()
             if line:
                 return line.strip()
         raise UsageError(f"Step {name} needs an answer:\n{shown}", f"Give it: --answer {name}={example!r}")
+
+
+async def _line() -> str:
+    """The next line of the terminal. The loop goes on meanwhile: write access runs out, and a signal is heard."""
+    loop = asyncio.get_running_loop()
+    there = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), there.set)
+    try:
+        await there.wait()
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+    return sys.stdin.readline()  # a terminal hands out whole lines

@@ -11,8 +11,9 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from envtui.compose import World
 from envtui.core.errors import EnvtuiError, NeedsWrite, UsageError
@@ -22,6 +23,8 @@ from envtui.rules.decide import Doubt, NeedsAnswer, NeedsDecision, NeedsPick, Re
 
 from .lines import Printer
 from .replies import Replies
+
+T = TypeVar("T")
 
 EXIT = {"OK": 0, "FAILED": 1, "TIMED OUT": 1, "CANCELLED": 1, "REFUSED": 1, "SKIPPED": 0, "UNDONE": 1, "IN DOUBT": 5}
 
@@ -69,38 +72,63 @@ async def _ask(args: argparse.Namespace) -> int:
         return await _through(session, task, Replies({}, interactive=False), Printer(args.json, session, task))
 
 
+class _Stopped(Exception):
+    """A signal said so."""
+
+
 async def _through(session: EnvironmentSession, task: RunTask, replies: Replies, printer: Printer) -> int:
     """Go on until the run has ended, or nobody answers."""
     loop = asyncio.get_running_loop()
+    answering: asyncio.Task[Any] | None = None
+
+    def stop() -> None:
+        task.interrupt()
+        if answering is not None:
+            answering.cancel()
+
+    async def said(reply: Coroutine[Any, Any, T]) -> T:
+        nonlocal answering
+        asking = asyncio.create_task(reply)
+        answering = asking
+        try:
+            return await asking
+        except asyncio.CancelledError as error:
+            raise _Stopped from error
+        finally:
+            answering = None
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, task.stop)
+            loop.add_signal_handler(number, stop)
     printer.begin()
     try:
         while True:
             proposed = await task.run_on()
-            if task.stopping:
-                await task.abandon("stopped by the operator")
-                printer.end()
-                return 130
+            if task.stopping and not isinstance(proposed, Doubt):
+                raise _Stopped
             match proposed:
                 case ReadyRead() | Waiting():
                     continue
                 case NeedsAnswer():
-                    answer, values = replies.answer(proposed)
+                    answer, values = await said(replies.answer(proposed))
                     await task.answer(proposed.step, answer, values)
                 case NeedsPick():
-                    await task.pick(proposed.step, proposed.name, replies.pick(proposed))
+                    await task.pick(proposed.step, proposed.name, await said(replies.pick(proposed)))
                 case NeedsDecision():
-                    await task.decide(proposed.step, replies.decision(proposed))
+                    await task.decide(proposed.step, await said(replies.decision(proposed)))
                 case ReadyWrite():
-                    replies.confirm(proposed.step, task.step_of(proposed.step).confirm)
+                    await said(replies.confirm(proposed.step, task.step_of(proposed.step).confirm))
                     await session.write(task, proposed.step)
                 case Doubt():
                     printer.end()
                     return 5
                 case _:
                     break
+    except _Stopped:
+        if task.run.word is None and not task.run.in_doubt:
+            await task.abandon("stopped by the operator")
+        printer.end()
+        return 130
     except NeedsWrite as error:
         await task.abandon(f"needs write access: {error.message}")
         printer.end()

@@ -139,8 +139,24 @@ class Acting:
         except EnvtuiError as error:
             word, why = _word(error), str(error)
         except asyncio.CancelledError:
-            # The process is ending. A write that was sent stays without an outcome: that is what in doubt means.
+            # A write that was sent stays without an outcome: that is what in doubt means.
+            sha256, size, truncated = recording.finish()
             recording.close()
+            if act.mode == "read":
+                await self._append(
+                    ActEnded(
+                        run=self._run,
+                        step=act.step,
+                        act=planned,
+                        word="CANCELLED",
+                        why="stopped by the operator",
+                        milliseconds=self._ways.clock.boot_ms() - began,
+                        output_sha256=sha256,
+                        output_bytes=size,
+                        truncated=truncated,
+                        attempt=attempt,
+                    )
+                )
             raise
         sha256, size, truncated = recording.finish()
         recording.close()

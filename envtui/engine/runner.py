@@ -83,6 +83,8 @@ class RunTask:
         self.observers: list[Callable[[Entry], None]] = []
         self._lock = asyncio.Lock()
         self._stopping = asyncio.Event()
+        self._interrupted = False
+        self._reading: asyncio.Task[None] | None = None
         self._live: dict[str, Transcript] = {}
 
     @property
@@ -151,13 +153,13 @@ class RunTask:
     async def step(self) -> Next:
         """Do the next read, or wait out a wait. Returns what is next; does nothing where a person is needed."""
         async with self._lock:
-            self._stopping.clear()
+            self._begin()
             return await self._once(await self.settle())
 
     async def run_on(self) -> Next:
         """Do reads and waits until a person is needed, the run ends, or `stop` is called."""
         async with self._lock:
-            self._stopping.clear()
+            self._begin()
             proposed = await self.settle()
             while isinstance(proposed, ReadyRead | Waiting) and not self._stopping.is_set():
                 proposed = await self._once(proposed)
@@ -166,6 +168,17 @@ class RunTask:
     def stop(self) -> None:
         """Stop after the current act; a poll or a wait stops now."""
         self._stopping.set()
+
+    def interrupt(self) -> None:
+        """Stop now and for good: a read under way is cancelled, a write is waited for, and nothing more begins."""
+        self._interrupted = True
+        self._stopping.set()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def _begin(self) -> None:
+        if not self._interrupted:
+            self._stopping.clear()
 
     async def abandon(self, why: str) -> None:
         """End the run here, by a person's word."""
@@ -178,11 +191,23 @@ class RunTask:
             await self._pause((proposed.until_ms - self._ways.clock.wall_ms()) / 1000)
         elif isinstance(proposed, ReadyRead):
             step = self.step_of(proposed.step)
-            if step.poll is None:
-                await self._reads(step, proposed.acts)
-            else:
-                await self._poll(step, proposed.acts)
+            looking = asyncio.create_task(self._look(step, proposed.acts))
+            self._reading = looking
+            try:
+                await looking
+            except asyncio.CancelledError:
+                if not self._interrupted:
+                    raise
+                return self.next  # where a cancelled step would lead is not followed: the run ends here
+            finally:
+                self._reading = None
         return await self.settle()
+
+    async def _look(self, step: Step, acts: Sequence[Act]) -> None:
+        if step.poll is None:
+            await self._reads(step, acts)
+        else:
+            await self._poll(step, acts)
 
     async def _reads(self, step: Step, acts: Sequence[Act], attempt: int = 1) -> bool:
         places = asyncio.Semaphore(READS_AT_ONCE)
@@ -378,7 +403,7 @@ class RunTask:
     async def write(self, step_id: str, spend: Spend) -> Next:
         """Do the acts of a write step, in order, as long as each goes well. `spend` gives a permit for each act."""
         async with self._lock:
-            self._stopping.clear()
+            self._begin()
             proposed = await self.settle()
             if not isinstance(proposed, ReadyWrite) or proposed.step != step_id:
                 raise UsageError(f"Step {step_id} is not the next write.", "Look at what the run waits for.")

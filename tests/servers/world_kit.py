@@ -141,10 +141,10 @@ class Kit:
         world = self.world()
         world.accept(world.forest().trees[NAME])
 
-    def book(self, steps: str, id: str = "book", more: str = "") -> str:
+    def book(self, steps: str, name: str = "book", more: str = "") -> str:
         """A book of these steps (YAML list items, indented by two). Returns its id."""
-        self.put(f"books/{id}.yaml", HEAD.format(id=id) + more + f"defaults: {{target: web}}\nsteps:\n{steps}")
-        return id
+        self.put(f"books/{name}.yaml", HEAD.format(id=name) + more + f"defaults: {{target: web}}\nsteps:\n{steps}")
+        return name
 
     def world(self) -> World:
         return World.of(self.variables)
