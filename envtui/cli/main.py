@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
 from envtui.core.errors import EnvtuiError
-from envtui.core.text import clean
+from envtui.core.text import clean, clean_line
 
 VERBS: dict[str, tuple[str, str]] = {
     # verb: (module with add(parser) and run(args), one line of help)
@@ -47,19 +49,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line. Returns the exit code of docs/command-line.md."""
-    verb_at = _verb_index(argv)
+    _any_text()
     try:
-        if verb_at is None:
-            return _screens(parser().parse_args(argv))
-        top = parser().parse_args([*argv[:verb_at]])
-        if top.runbooks:
-            os.environ["ENVTUI_RUNBOOKS"] = top.runbooks
-        verb = argv[verb_at]
-        module = import_module(VERBS[verb][0])
-        sub = argparse.ArgumentParser(prog=f"envtui {verb}", description=VERBS[verb][1])
-        module.add(verb, sub)
-        result: int = module.run(verb, sub.parse_args(argv[verb_at + 1 :]))
-        return result
+        return _run(argv)
     except EnvtuiError as error:
         say(clean(error.message, 4000))
         if error.remedy:
@@ -69,8 +61,55 @@ def main(argv: Sequence[str]) -> int:
         say("Interrupted.")
         return 130
     except BrokenPipeError:
+        # Nobody reads any more; the interpreter's own flush at the end must not complain about that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        _debug(error)
+        place = f"{error.filename}: " if error.filename else ""
+        say(clean_line(f"{place}{error.strerror or error}.", 1000))
+        say(
+            "Look at its permissions and at ENVTUI_RUNBOOKS, ENVTUI_STATE and ENVTUI_CONFIG. ENVTUI_DEBUG=1 shows where."
+        )
+        return 1
+    except Exception as error:
+        _debug(error)
+        say(clean_line(f"This is a fault in envtui: {type(error).__name__}: {error}", 1000))
+        say("ENVTUI_DEBUG=1 shows where; please report it. `envtui ledger verify` says whether the ledger is sound.")
+        return 1
+
+
+def _run(argv: Sequence[str]) -> int:
+    verb_at = _verb_index(argv)
+    if verb_at is None:
+        return _screens(parser().parse_args(argv))
+    top = parser().parse_args([*argv[:verb_at]])
+    if top.runbooks:
+        os.environ["ENVTUI_RUNBOOKS"] = top.runbooks
+    verb = argv[verb_at]
+    module = import_module(VERBS[verb][0])
+    sub = argparse.ArgumentParser(prog=f"envtui {verb}", description=VERBS[verb][1])
+    module.add(verb, sub)
+    result: int = module.run(verb, sub.parse_args(argv[verb_at + 1 :]))
+    if sys.stdout:
+        sys.stdout.flush()  # here, where a reader that went away is no error
+    return result
+
+
+def _any_text() -> None:
+    """No text may end a run: what the terminal's encoding cannot show is escaped, and binary input is replaced."""
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
+    if sys.stdin is None:  # closed by whoever started us: as good as empty
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - it stays open as long as the process
+
+
+def _debug(error: BaseException) -> None:
+    """The way to `error`, when it was asked for: places only, never the values of variables."""
+    if os.environ.get("ENVTUI_DEBUG"):
+        frames = traceback.extract_tb(error.__traceback__)[-8:]
+        say("\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames))
 
 
 def say(text: str) -> None:
