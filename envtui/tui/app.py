@@ -50,6 +50,7 @@ class EnvtuiApp(App[int]):
     ENABLE_COMMAND_PALETTE = True
     CSS = """
     Input, Input:focus { border: none; height: 1; padding: 0 1; background: $tone-line; color: $tone-text; }
+    * { scrollbar-size-vertical: 1; scrollbar-size-horizontal: 1; }
     ToastRack { align: right top; margin: 1 2; }
     Toast { background: $tone-panel; color: $tone-text; border-left: outer $tone-send; padding: 0 1; margin-bottom: 1; }
     Toast.-error { border-left: outer $tone-bad; }

@@ -112,6 +112,10 @@ class PlanScreen(FramedScreen):
 def describe(plan: Plan) -> Rows:
     """Every act of a plan with its masked command; undo and probe are signed with it and not run by machine yet."""
     rows: list[Row] = []
+    names = [clean(step.id) for step in plan.steps]
+    names += ["  " + clean(act.place.member) for step in plan.steps for act in step.acts]
+    names += ["  probe, by hand" for step in plan.steps if step.probe or step.undo]
+    wide = min(24, max(map(len, names), default=0))
     for step in plan.steps:
         word, tone = (
             ("WRITE", "bold $tone-bad")
@@ -121,13 +125,19 @@ def describe(plan: Plan) -> Rows:
             else ("you", "$tone-send")
         )
         said = words((f"{word:<6}", tone), (clean(step.title, 200), "$tone-dim"))
-        rows.append(row(f"{clean(step.id):<24} ", said, label_tone="bold $tone-text"))
+        rows.append(row(f"{clean(step.id):<{wide}}  ", said, label_tone="bold $tone-text"))
         seen: dict[str, list[str]] = {}
         for act in step.acts:
             seen.setdefault(shows(act), []).append(act.place.member)
         for command, members in seen.items():
-            rows.append(row(f"  {clean(', '.join(members), 200)[:22]:<22} ", clean(command, 600), "$tone-send"))
+            rows.append(row(f"  {_members(members, wide - 2):<{wide - 2}}  ", clean(command, 600), "$tone-send"))
         for label, group in (("probe, by hand", step.probe), ("undo, by hand", step.undo)):
             for command in dict.fromkeys(shows(act) for act in group):
-                rows.append(row(f"  {label:<22} ", clean(command, 400), "$tone-dim"))
+                rows.append(row(f"  {label:<{wide - 2}}  ", clean(command, 400), "$tone-dim"))
     return Rows(rows)
+
+
+def _members(names: list[str], width: int) -> str:
+    """All of them where they fit, else the first and how many more."""
+    said = clean(", ".join(names), 400)
+    return said if len(said) <= width else f"{clean(names[0])[: width - 5]} +{len(names) - 1}"
