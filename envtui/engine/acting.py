@@ -159,7 +159,11 @@ class Acting:
                 )
             raise
         sha256, size, truncated = recording.finish()
-        recording.close()
+        if self._environment.targets[act.place.target].keep_output:
+            recording.close()
+        else:
+            recording.line(0)  # open for this session's screens; the file itself goes, the ledger keeps its digest
+            self._ways.spool.forget(recording.name)
         await self._append(
             ActEnded(
                 run=self._run,

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from envtui.core.access import Permit
 from envtui.core.act import Act, Plan, Value
 from envtui.core.environment import Environment
-from envtui.core.errors import EnvtuiError, NeedsWrite, Refused, UsageError
+from envtui.core.errors import EnvtuiError, Failed, NeedsWrite, Refused, UsageError
 from envtui.core.events import (
     ActEnded,
     Answered,
@@ -79,7 +79,7 @@ class RunTask:
         self._ways = ways
         self._changed = changed
         self._environment = environment
-        self._acting = Acting(run.id, environment, ways, self.append, self.recording, connected)
+        self._acting = Acting(run.id, environment, ways, self._append_act, self.recording, connected)
         self.observers: list[Callable[[Entry], None]] = []
         self._lock = asyncio.Lock()
         self._stopping = asyncio.Event()
@@ -110,6 +110,26 @@ class RunTask:
         self._changed()
         return entries
 
+    async def _append_act(self, *events: Event) -> Sequence[Entry]:
+        """As `append`; the end of a step that the last act decides is written with it: one wait for the disk less."""
+        return await self.append(*events, *self._end_with(events))
+
+    def _end_with(self, events: Sequence[Event]) -> Sequence[Event]:
+        last = events[-1]
+        if self._interrupted or not isinstance(last, ActEnded):
+            return ()
+        step = self.step_of(last.step)
+        if step.poll is not None or step.capture:  # more is written about this step
+            return ()
+        run = self.run
+        for event in events:
+            run = apply(run, Entry(seq=0, at_ms=0, prev="", hash="", event=event))
+        proposed = decide(run, self.plan, self.book)
+        return (self._ended(proposed),) if isinstance(proposed, EndStep) and proposed.step == step.id else ()
+
+    def _ended(self, proposed: EndStep) -> StepEnded:
+        return StepEnded(run=self.run.id, step=proposed.step, word=proposed.word, why=proposed.why, goto=proposed.goto)
+
     def recording(self, act_id: str, transcript: Transcript) -> None:
         """An act's output begins: a screen may follow it."""
         self._live[act_id] = transcript
@@ -121,7 +141,12 @@ class RunTask:
         if live is not None:
             return live
         state = next((a for s in self.run.steps for a in s.acts if a.id == act_id), None)
-        return self._ways.spool.replay(state.transcript) if state is not None and state.transcript else None
+        if state is None or not state.transcript:
+            return None
+        try:
+            return self._ways.spool.replay(state.transcript)
+        except Failed:
+            return None  # not kept, or removed since: its digest is in the ledger
 
     # -- going on ------------------------------------------------------------------------------------------------
 
@@ -131,15 +156,7 @@ class RunTask:
             proposed = self.next
             match proposed:
                 case EndStep():
-                    await self.append(
-                        StepEnded(
-                            run=self.run.id,
-                            step=proposed.step,
-                            word=proposed.word,
-                            why=proposed.why,
-                            goto=proposed.goto,
-                        )
-                    )
+                    await self.append(self._ended(proposed))
                 case Finish():
                     await self.append(RunEnded(run=self.run.id, word=proposed.word, why=proposed.why))
                 case StartWait():

@@ -322,6 +322,12 @@ class DiskSpool:
             ) from error
         return transcript
 
+    def forget(self, name: str) -> None:
+        """Remove a transcript (`keep_output: false`). Whoever has it open reads on until it is closed."""
+        path = self.path(name)
+        path.unlink(missing_ok=True)
+        _errors_path(path).unlink(missing_ok=True)
+
     def digest(self, name: str) -> str:
         """sha256 of the file as it is now, to compare with the ledger's. Raises Failed when it is not there."""
         try:

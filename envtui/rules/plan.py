@@ -20,7 +20,7 @@ from .condition import split
 from .places import places
 from .shows import shows
 from .template import Scope, parse, prose
-from .unbuilt import refuse_unbuilt
+from .unbuilt import refuse_unbuilt, refuse_unheld_policy
 from .values import inputs
 
 _INCIDENT = "run.incident"
@@ -75,6 +75,8 @@ def make_plan(
         incident=incident,
         date=date,
     )
+    if plan.writes:
+        refuse_unheld_policy(environment)
     _one_spelling(plan)
     return plan
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from envtui.core.environment import Environment
 from envtui.core.errors import UsageError
 from envtui.core.runbook import HttpStep, ManualStep, Runbook, Step, WaitStep
 
@@ -23,6 +24,27 @@ def refuse_unbuilt(book: Runbook) -> None:
     uses = unbuilt(book)
     if uses:
         raise UsageError("\n".join(uses), "Leave these out, or use a version that has them.")
+
+
+def unbuilt_policy(environment: Environment) -> tuple[str, ...]:
+    """Rules of a manifest that a write would have to pass and that this version does not hold, by name."""
+    access = environment.access
+    used = {
+        "windows": bool(environment.windows),
+        "access.owners": access.owners > 0,
+        "access.write_gate": access.write_gate not in (None, "advisory"),
+    }
+    return tuple(name for name, uses in used.items() if uses)
+
+
+def refuse_unheld_policy(environment: Environment) -> None:
+    """Raises UsageError when a write here would pass by a rule that nobody looks at."""
+    unheld = unbuilt_policy(environment)
+    if unheld:
+        raise UsageError(
+            f"{environment.name}: `{'`, `'.join(unheld)}` would have to hold for a write, and this version does not hold it yet.",
+            "Read steps run; for writes, use a version that has it, or take the rule out with its owners.",
+        )
 
 
 def _uses(book: Runbook) -> Iterator[tuple[str, str]]:
