@@ -112,7 +112,7 @@ class PlanScreen(FramedScreen):
 def describe(plan: Plan) -> Rows:
     """Every act of a plan with its masked command; undo and probe are signed with it and not run by machine yet."""
     rows: list[Row] = []
-    names = [clean(step.id) for step in plan.steps]
+    names: list[str] = [clean(step.id) for step in plan.steps]
     names += ["  " + clean(act.place.member) for step in plan.steps for act in step.acts]
     names += ["  probe, by hand" for step in plan.steps if step.probe or step.undo]
     wide = min(24, max(map(len, names), default=0))
