@@ -117,6 +117,10 @@ def line(entry: Entry, zone: tzinfo | None) -> str:
 def _verify(paths: Paths, args: argparse.Namespace) -> int:
     heads = (_head(args.head),) if args.head else ()
     if args.file:
+        if not args.file.is_file():
+            raise UsageError(
+                f"{clean_line(str(args.file), 300)} is no file.", "Name the copy of a ledger that is meant."
+            )
         files = {str(args.file): args.file}
     else:
         files = {name: ledger_of(paths, name) for name in args.environments or recorded(paths)}

@@ -63,7 +63,10 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         # Nobody reads any more; the interpreter's own flush at the end must not complain about that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if not {"run", "ask"}.intersection(argv):
+            return 0
+        say("Nobody reads the output any more, and the run was left where it was: `envtui ledger show` says where.")
+        return 1
     except OSError as error:
         _debug(error)
         place = f"{error.filename}: " if error.filename else ""

@@ -90,3 +90,10 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_copy_of_a_ledger_that_is_not_there_is_a_wrong_call_and_no_broken_ledger(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.main(["ledger", "verify", "--file", str(tmp_path / "nope")]) == 2
+    assert "BROKEN" not in "".join(capsys.readouterr())
