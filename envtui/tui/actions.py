@@ -71,7 +71,8 @@ def of(screen: str) -> tuple[Action, ...]:
 def bindings(screen: str) -> list[Binding]:
     """Textual bindings of a screen; sequences like `g,l` are handled by the application."""
     return [
-        Binding(a.key, a.id, a.label, id=f"{screen}.{a.id}", show=False)
+        # `/` comes before the focused list sees it: what is typed next belongs to the filter.
+        Binding(a.key, a.id, a.label, id=f"{screen}.{a.id}", show=False, priority=a.id == "find")
         for a in of(screen)
         if "," not in a.key and "*" not in a.screens
     ]

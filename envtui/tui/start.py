@@ -21,4 +21,6 @@ def start(environment: str | None, mouse: bool = True) -> int:
         world.tree(environment)
     from .app import EnvtuiApp
 
-    return EnvtuiApp(world, environment).run(mouse=mouse) or 0
+    app = EnvtuiApp(world, environment)
+    result = app.run(mouse=mouse)
+    return (app.return_code or 0) if result is None else result

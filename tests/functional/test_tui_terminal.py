@@ -92,7 +92,7 @@ class Terminal:
 @contextmanager
 def terminal(folder: Path, *, program: str = "", **variables: str) -> Iterator[Terminal]:
     argv = [sys.executable, *(["-c", program] if program else [str(KIT)]), str(folder)]
-    clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TERM", "COLORTERM")}
+    clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TERM", "COLORTERM", "COLUMNS", "LINES")}
     shown = Terminal(
         argv,
         {
@@ -118,7 +118,11 @@ def through_the_screens(shown: Terminal) -> None:
     shown.keys("2")
     shown.until("2 runbooks")
     shown.keys("d")
-    shown.keys("/locked\r\r")
+    shown.keys("/locked")
+    shown.until("1 of 2")
+    shown.keys("\r")
+    shown.read(0.3)
+    shown.keys("\r")
     shown.until("starts the run")
     shown.keys("\r")
     shown.until("does up")

@@ -239,7 +239,9 @@ def main(folder: Path, environment: str | None, title: str) -> int:
 
     made = world(grow(folder), Targets())
     incident(made, title=title)
-    return EnvtuiApp(made, environment).run() or 0
+    app = EnvtuiApp(made, environment)
+    result = app.run()
+    return (app.return_code or 0) if result is None else result
 
 
 if __name__ == "__main__":

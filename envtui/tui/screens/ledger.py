@@ -33,8 +33,8 @@ class LedgerScreen(FramedScreen):
     CSS = """
     LedgerScreen OptionList { height: 1fr; border: none; background: $tone-ground; background-tint: transparent; padding: 0; }
     LedgerScreen OptionList > .option-list--option-highlighted { background: $tone-line; }
-    LedgerScreen #filter { display: none; height: 1; border: none; background: $tone-line; padding: 0 1; }
-    LedgerScreen #filter.open { display: block; }
+    LedgerScreen #filter { height: 1; border: none; background: $tone-ground; padding: 0; margin: 0 0 1 0; }
+    LedgerScreen #filter:focus { background: $tone-line; border: none; }
     """
 
     def __init__(self, run: str | None = None) -> None:
@@ -44,7 +44,7 @@ class LedgerScreen(FramedScreen):
 
     def body(self) -> ComposeResult:
         yield Static("", id="head")
-        yield Input(placeholder="incident, host, book, person", id="filter")
+        yield Input(placeholder="/ filters: incident, host, book, person", id="filter")
         yield OptionList(id="entries")
 
     def on_mount(self) -> None:
@@ -93,14 +93,13 @@ class LedgerScreen(FramedScreen):
 
     def action_find(self) -> None:
         field = self.query_one("#filter", Input)
-        field.add_class("open")
-        field.focus()
+        self.set_focus(field)  # at once: the next letter is the first of the filter
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._show(event.value)
 
     def on_input_submitted(self) -> None:
-        self.query_one(OptionList).focus()
+        self.set_focus(self.query_one(OptionList))
 
     def action_verify(self) -> None:
         session = self.envtui.session
@@ -137,9 +136,8 @@ class LedgerScreen(FramedScreen):
 
     def action_back(self) -> None:
         field = self.query_one("#filter", Input)
-        if field.has_class("open"):
+        if field.value or field.has_focus:
             field.value = ""
-            field.remove_class("open")
             self.query_one(OptionList).focus()
         else:
             self.app.pop_screen()

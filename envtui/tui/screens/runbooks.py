@@ -30,8 +30,8 @@ class RunbooksScreen(FramedScreen):
     CSS = """
     RunbooksScreen #left { width: 40%; min-width: 26; max-width: 54; border-right: solid $tone-line; padding: 0 1 0 0; }
     RunbooksScreen #right { width: 1fr; padding: 0 0 0 2; }
-    RunbooksScreen #filter { display: none; height: 1; border: none; background: $tone-line; padding: 0 1; }
-    RunbooksScreen #filter.open { display: block; }
+    RunbooksScreen #filter { height: 1; border: none; background: $tone-ground; padding: 0; margin: 0 0 1 0; }
+    RunbooksScreen #filter:focus { background: $tone-line; border: none; }
     RunbooksScreen OptionList { height: 1fr; border: none; background: $tone-ground; background-tint: transparent; padding: 0; }
     RunbooksScreen OptionList > .option-list--option-highlighted { background: $tone-line; text-style: bold; }
     RunbooksScreen.narrow #right { display: none; }
@@ -41,7 +41,7 @@ class RunbooksScreen(FramedScreen):
     def body(self) -> ComposeResult:
         with Horizontal():
             with VerticalScroll(id="left", can_focus=False):
-                yield Input(placeholder="id, title, alert, tag", id="filter")
+                yield Input(placeholder="/ filters: id, title, alert, tag", id="filter")
                 yield OptionList(id="books")
             with VerticalScroll(id="right", can_focus=False):
                 yield Static("", id="about")
@@ -116,14 +116,13 @@ class RunbooksScreen(FramedScreen):
 
     def action_find(self) -> None:
         field = self.query_one("#filter", Input)
-        field.add_class("open")
-        field.focus()
+        self.set_focus(field)  # at once: the next letter is the first of the filter
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._list(event.value)
 
     def on_input_submitted(self) -> None:
-        self.query_one("#books").focus()
+        self.set_focus(self.query_one("#books"))
 
     def on_key(self, event: events.Key) -> None:
         if event.key == "down" and isinstance(self.focused, Input):
@@ -131,9 +130,8 @@ class RunbooksScreen(FramedScreen):
 
     def action_back(self) -> None:
         field = self.query_one("#filter", Input)
-        if field.has_class("open"):
+        if field.value or field.has_focus:
             field.value = ""
-            field.remove_class("open")
             self.query_one("#books").focus()
         else:
             self.app.pop_screen()
