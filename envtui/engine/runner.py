@@ -123,7 +123,7 @@ class RunTask:
             return ()
         run = self.run
         for event in events:
-            run = apply(run, Entry(seq=0, at_ms=0, prev="", hash="", event=event))
+            run = apply(run, Entry(seq=0, at_ms=0, event=event, hash=""))
         proposed = decide(run, self.plan, self.book)
         return (self._ended(proposed),) if isinstance(proposed, EndStep) and proposed.step == step.id else ()
 

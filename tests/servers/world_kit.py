@@ -75,6 +75,7 @@ class Kit:
     more: dict[str, str] = field(default_factory=dict)  # further variables of the processes
     targets: dict[str, str] = field(default_factory=dict)
     access: str = ALONE
+    user: str = ME
 
     def __post_init__(self) -> None:
         self.tree = self.folder / "runbooks" / NAME
@@ -127,7 +128,7 @@ class Kit:
         self.put(
             "environment.yaml",
             MANIFEST.format(
-                me=ME,
+                me=self.user,
                 reader=self.servers.key("reader"),
                 writer=self.servers.key("writer"),
                 targets="\n".join(f"  {name}: {{{text}}}" for name, text in self.targets.items()),
