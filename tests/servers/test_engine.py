@@ -2,23 +2,169 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from envtui.core.errors import NeedsWrite
+from envtui.core.events import (
+    ActEnded,
+    ActIntended,
+    Captured,
+    GrantActivated,
+    GrantEnded,
+    PermitSpent,
+    RunEnded,
+    RunStarted,
+)
+from envtui.rules.decide import Done, NeedsAnswer, NeedsDecision, NeedsPick, ReadyWrite
+from envtui.rules.run import fold
+from tests.servers.sshd import Servers, free_port
 from tests.servers.world_kit import NAME, Kit, cluster, database, kit, kit_sql, machines, one
 
 __all__ = ["cluster", "database", "kit", "kit_sql", "machines", "one"]  # fixtures
 
 
-def test_a_read(kit: Kit) -> None:
-    kit.book("  - {id: a, kind: ssh, argv: [echo, hello]}\n")
+def test_another_identity_is_refused_and_nothing_is_sent(kit: Kit, machines: Servers, tmp_path: Path) -> None:
+    other = machines.start("production:one", accepts=("reader", "writer"))
+    kit.targets["other"] = f'kind: ssh, hosts: ["o1={other.address}"], read: shell, write: shell-write'
+    kit.put("known_hosts", kit.one.known() + other.known())
+    kit.manifest()
+    kit.book(f"  - {{id: a, kind: ssh, target: other, argv: [touch, {tmp_path}/sent]}}\n")
     done = kit.cli("run", NAME, "book")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "hello" in done.stdout
-    assert kit.sound()
+    assert done.returncode == 6, done.stdout + done.stderr
+    assert [e.word for e in kit.events(ActEnded)] == ["REFUSED"]
+    assert not (tmp_path / "sent").exists()
 
 
-def test_a_granted_write(kit_sql: Kit) -> None:
-    kit_sql.book('  - {id: a, kind: ssh, argv: [touch, "/tmp/x"], mode: write, repeatable: true}\n  - {id: b, kind: sql, target: db, query: "select 1"}\n')
-    done = kit_sql.cli("run", NAME, "book")
+@pytest.mark.parametrize(
+    ("on_failure", "code", "after"), [("stop", 1, False), ("goto:after", 0, True), ("ask", 0, True)]
+)
+def test_an_unreachable_target(kit: Kit, on_failure: str, code: int, after: bool) -> None:
+    port = free_port()
+    kit.targets["gone"] = f'kind: ssh, hosts: ["g1=127.0.0.1:{port}"], read: shell'
+    kit.put("known_hosts", kit.one.known() + kit.one.known().replace(str(kit.one.port), str(port)))
+    kit.manifest()
+    kit.book(
+        f"  - {{id: a, kind: ssh, target: gone, argv: [echo, hello], on_failure: '{on_failure}'}}\n"
+        "  - {id: after, kind: ssh, argv: [echo, here]}\n"
+    )
+    done = kit.cli("run", NAME, "book", "--answer", "a=skip")
+    assert done.returncode == code, done.stdout + done.stderr
+    assert kit.events(ActEnded)[0].word == "FAILED"
+    assert ("| here" in done.stdout) is after
+
+
+async def test_choose_manual_and_a_captured_value(kit: Kit) -> None:
+    kit.book(
+        "  - {id: a, kind: choose, options: {left: l, right: r}}\n"
+        "  - {id: l, kind: ssh, argv: [echo, left], next: end}\n"
+        "  - {id: r, kind: manual, instructions: Look., ask: {count: int}}\n"
+        '  - {id: b, kind: ssh, argv: [echo, "n=${vars.r.count}"], capture: {said: {from: stdout}}}\n'
+        "  - {id: c, kind: ssh, if: '${vars.said} == n=8', argv: [echo, never]}\n"
+    )
+    async with kit.open() as session:
+        task = await session.start(session.plan("book", {}))
+        assert isinstance(await task.run_on(), NeedsAnswer)
+        await task.answer("a", "right")
+        await task.answer("r", "", {"count": "7"})
+        done = await task.run_on()
+        assert isinstance(done, Done)
+        assert done.word == "OK"
+        live = task.run
+    assert [e.value.text for e in kit.events(Captured) if e.value] == ["n=7"]
+    assert live == fold(kit.entries(), live.id)
+    assert [s.word for s in live.steps] == ["OK", None, "OK", "OK", "SKIPPED"]
+
+
+async def test_a_picked_row_feeds_a_later_read(kit_sql: Kit) -> None:
+    kit_sql.book(
+        '  - {id: a, kind: sql, target: db, query: "select id, state from orders order by id", '
+        "capture: {row: {from: rows, pick: one, columns: {id: int, state: string}}}}\n"
+        '  - {id: b, kind: sql, target: db, query: "select id from orders where id = ${vars.row.id}", expect: {value: "3"}}\n'
+    )
+    async with kit_sql.open() as session:
+        task = await session.start(session.plan("book", {}))
+        offered = await task.run_on()
+        assert isinstance(offered, NeedsPick)
+        await task.pick("a", "row", [2])
+        done = await task.run_on()
+        assert isinstance(done, Done)
+        assert done.word == "OK", done.why
+
+
+async def test_a_decision_after_a_failure(kit: Kit) -> None:
+    kit.book("  - {id: a, kind: ssh, argv: ['false'], on_failure: ask}\n")
+    async with kit.open() as session:
+        task = await session.start(session.plan("book", {}))
+        assert isinstance(await task.run_on(), NeedsDecision)
+        await task.decide("a", "retry")
+        assert isinstance(await task.run_on(), NeedsDecision)
+        await task.decide("a", "stop")
+    assert [e.word for e in kit.events(RunEnded)] == ["FAILED"]
+
+
+def test_a_write_without_a_grant_sends_nothing(kit: Kit, tmp_path: Path) -> None:
+    kit.book(f"  - {{id: a, kind: ssh, mode: write, repeatable: true, argv: [touch, {tmp_path}/sent]}}\n")
+    done = kit.cli("run", NAME, "book")
     assert done.returncode == 3, done.stdout + done.stderr
-    block = kit_sql.request("book")
-    done = kit_sql.cli("run", NAME, "book", "--grant", str(block))
+    assert not (tmp_path / "sent").exists()
+    assert not kit.events(ActIntended)
+
+
+def test_a_write_under_a_grant(kit: Kit, tmp_path: Path) -> None:
+    kit.book(f"  - {{id: a, kind: ssh, mode: write, repeatable: true, argv: [touch, {tmp_path}/sent]}}\n")
+    done = kit.cli("run", NAME, "book", "--grant", str(kit.request("book")))
     assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "sent").exists()
+    kinds = (GrantActivated, PermitSpent, ActIntended, ActEnded, GrantEnded)
+    assert [type(e.event) for e in kit.entries() if isinstance(e.event, kinds)] == list(kinds)
+    assert kit.events(GrantActivated)[0].plan_digest == kit.events(RunStarted)[0].plan_digest
+
+
+def test_a_book_edited_after_signing_is_refused(kit: Kit, tmp_path: Path) -> None:
+    step = f"  - {{id: a, kind: ssh, mode: write, repeatable: true, argv: [touch, {tmp_path}/NAME]}}\n"
+    kit.book(step.replace("NAME", "one"))
+    block = kit.request("book")
+    kit.book(step.replace("NAME", "two"))
+    done = kit.cli("run", NAME, "book", "--grant", str(block))
+    assert done.returncode in (1, 3), done.stdout + done.stderr
+    assert not (tmp_path / "two").exists()
+    assert not kit.events(PermitSpent)
+
+
+async def test_write_access_runs_out_by_itself(kit: Kit, tmp_path: Path) -> None:
+    kit.manifest("  incident: {tracker: none, required: false}\n  signoff: {min: 0}\n  grant: {max: 1s}\n")
+    kit.book(
+        "".join(
+            f"  - {{id: {n}, kind: ssh, mode: write, repeatable: true, timeout: 500ms, argv: [touch, {tmp_path}/{n}]}}\n"
+            for n in "ab"
+        )
+    )
+    async with kit.open() as session:
+        task = await session.start(session.plan("book", {}))
+        await session.ask_write(task, "", "the tests need it")
+        await session.access.activate(task)
+        while task.run.write_active:
+            await session.ways.clock.sleep(0.05)
+        assert task.run.grant is not None
+        assert task.run.grant.ended == "EXPIRED"
+        assert isinstance(task.next, ReadyWrite)
+        with pytest.raises(NeedsWrite):
+            await session.write(task, "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_secret_appears_nowhere(kit: Kit) -> None:
+    secret = "hunter2-kept-between-us"
+    kit.more["TOKEN"] = secret
+    kit.book(
+        "  - {id: a, kind: ssh, argv: [cat], stdin: {text: '${params.token}'}}\n",
+        more="params: {token: {type: secret, required: true}}\n",
+    )
+    done = kit.cli("run", NAME, "book", "-p", "token=env:TOKEN")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert secret not in done.stdout + done.stderr
+    files = [f for f in (kit.folder / "state").rglob("*") if f.is_file()]
+    assert any("spool" in str(f) for f in files)
+    assert not [f for f in files if secret.encode() in f.read_bytes()]
