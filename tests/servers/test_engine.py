@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from envtui.core.errors import NeedsWrite
+from envtui.core.errors import NeedsWrite, Refused
 from envtui.core.events import (
     ActEnded,
     ActIntended,
@@ -168,3 +168,20 @@ def test_a_secret_appears_nowhere(kit: Kit) -> None:
     files = [f for f in (kit.folder / "state").rglob("*") if f.is_file()]
     assert any("spool" in str(f) for f in files)
     assert not [f for f in files if secret.encode() in f.read_bytes()]
+
+
+async def test_closing_the_incident_ends_write_access_before_the_next_act(kit: Kit, tmp_path: Path) -> None:
+    kit.manifest(f"  incident: {{tracker: file, path: {tmp_path}/register.jsonl}}\n  signoff: {{min: 0}}\n")
+    kit.book(f"  - {{id: a, kind: ssh, mode: write, repeatable: true, argv: [touch, {tmp_path}/sent]}}\n")
+    incident = kit.cli("incident", "open", NAME, "--title", "403 for everyone").stdout.strip()
+    async with kit.open() as session:
+        task = await session.start(session.plan("book", {}))
+        await session.ask_write(task, incident, "the tests need it")
+        await session.access.activate(task)
+        assert kit.cli("incident", "close", NAME, incident).returncode == 0
+        with pytest.raises(Refused, match="closed"):
+            await session.write(task, "a")
+        assert not task.run.write_active
+    assert [e.reason for e in kit.events(GrantEnded)] == ["INCIDENT_CLOSED"]
+    assert not kit.events(PermitSpent)
+    assert not (tmp_path / "sent").exists()
