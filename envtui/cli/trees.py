@@ -77,10 +77,14 @@ def _check(folder: str | None, as_json: bool) -> int:
             print(clean_line(_shown(problem), 2000))
     books = sum(len(tree.books) for tree in forest.trees.values())
     _say(
-        f"{len(forest.trees)} environments, {books} books: "
-        f"{len(bad) or 'no'} errors, {len(problems) - len(bad) or 'no'} warnings."
+        f"{_count(len(forest.trees), 'environment')}, {_count(books, 'book')}: "
+        f"{_count(len(bad), 'error')}, {_count(len(problems) - len(bad), 'warning')}."
     )
     return 1 if bad else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _list(environment: str | None, as_json: bool) -> int:
