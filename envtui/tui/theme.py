@@ -42,7 +42,7 @@ PALETTES: dict[str, Palette] = {
         first="#17693f", between="#7d5500", last="#b3202f", dark=False,
     ),
     "envtui-contrast": Palette(
-        ground="#000000", panel="#0b0b0b", line="#7a7a7a", text="#ffffff", dim="#dcdcdc", label="#c4c4c4",
+        ground="#000000", panel="#0b0b0b", line="#666666", text="#ffffff", dim="#dcdcdc", label="#c4c4c4",
         good="#5cff9d", wait="#ffd75e", bad="#ff8a8a", send="#9cc7ff",
         first="#5cff9d", between="#ffd75e", last="#ff8a8a",
     ),
