@@ -60,16 +60,19 @@ def answer(line: list[str], stdin: bytes) -> tuple[bytes, str]:
 
 @pytest.mark.parametrize("shell", SHELLS)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(words=st.lists(word, min_size=1, max_size=4), hidden=st.booleans())
-@example(words=[bytes(range(1, 256))], hidden=False)
-@example(words=[bytes(range(1, 256))], hidden=True)
-@example(words=[b"x" * 4600], hidden=False)  # just below what goes by stdin
-@example(words=[b"x!" * 4000], hidden=False)  # above
-def test_words_arrive_byte_for_byte(shell: str, words: list[bytes], hidden: bool) -> None:
+@given(words=st.lists(word, min_size=1, max_size=4), hidden=st.booleans(), reads=st.booleans())
+@example(words=[bytes(range(1, 256))], hidden=False, reads=True)
+@example(words=[bytes(range(1, 256))], hidden=True, reads=True)
+@example(words=[bytes(range(1, 256))], hidden=False, reads=False)
+@example(words=[b"x" * 4600], hidden=False, reads=True)  # just below what goes by stdin
+@example(words=[b"x!" * 4000], hidden=False, reads=True)  # above
+@example(words=[b"x" * 3700], hidden=False, reads=False)  # just below what is no direct program any more
+@example(words=[b"x!" * 4000], hidden=False, reads=False)  # above
+def test_words_arrive_byte_for_byte(shell: str, words: list[bytes], hidden: bool, reads: bool) -> None:
     if not shutil.which(SHELLS[shell][0]):
         pytest.skip(f"{shell} IS NOT INSTALLED: hostile words were not tried in it")
     command = Command(argv=(b"printf", b"%s\\0", *words), hidden=hidden)
-    start = launch(command, NONCE)
+    start = launch(command, NONCE, reads)
     assert answer([*SHELLS[shell], start.line], start.preamble) == (b"".join(w + b"\0" for w in words), "000")
 
 
@@ -113,3 +116,26 @@ def test_framing_gives_the_output_whatever_surrounds_it(
         frame.feed(whole[start:end])
     frame.finish()
     assert (b"".join(got), frame.status) == (output, f"{status:03d}")
+
+
+plain = st.text("abcXYZ019_@%+=:,./ -", max_size=12).map(str.encode)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(words=st.lists(plain, min_size=1, max_size=3), eaten=st.integers(0, 400))
+def test_a_direct_program_that_lost_its_beginning_runs_nothing(words: list[bytes], eaten: int) -> None:
+    """A start file that reads from stdin: what is left either is whole or does not run at all."""
+    start = launch(Command(argv=(b"printf", b"RAN%s", *words)), NONCE, reads=False)
+    assert start.line == "exec /bin/sh"
+    eaten = min(eaten, len(start.preamble))
+    done = subprocess.run(["/bin/sh"], input=start.preamble[eaten:], capture_output=True, check=False)
+    assert (b"RAN" in done.stdout) == (eaten == 0)
+    assert (NONCE.encode() in done.stdout) == (eaten == 0)
+
+
+@given(words=st.lists(word, min_size=1, max_size=3))
+def test_only_plain_words_go_directly(words: list[bytes]) -> None:
+    """What could be a command by itself is never sent where a lost byte would make it one."""
+    start = launch(Command(argv=(b"printf", *words)), NONCE, reads=False)
+    if start.line == "exec /bin/sh":
+        assert not set(b"".join(words)) & set(b"'\"\\\n;&|<>()$`#!*?[]{}~")

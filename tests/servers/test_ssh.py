@@ -131,7 +131,7 @@ async def test_a_program_without_its_shell_has_no_status(house: House) -> None:
 async def test_a_read_that_takes_too_long_keeps_what_it_said(house: House) -> None:
     sink = Collected()
     with pytest.raises(TimedOut, match="may still be running there") as caught:
-        await house.read("gw", sh="echo $$; exec sleep 60", timeout=0.5, sink=sink)
+        await house.read("gw", sh="echo $$; exec sleep 60", timeout=4, sink=sink)
     assert caught.value.remedy
     os.kill(int(sink.stdout), signal.SIGKILL)
     assert (await house.read("gw", "echo", "again")).stdout == b"again\n"

@@ -94,9 +94,9 @@ def test_both_streams_are_framed() -> None:
     ("account", "sudo"), [("root", b"'sudo' '-n' '--' "), ("app", b"'sudo' '-n' '-u' 'app' '--' ")]
 )
 def test_another_account_is_by_sudo_without_a_password(account: str, sudo: bytes) -> None:
-    assert b"(exec %s'id')" % sudo in bootstrap._program(Command(argv=(b"id",), account=account), NONCE)
-    with_env = bootstrap._program(Command(argv=(b"id",), env=(("A", b"1"),), account=account), NONCE)
-    assert b"(exec %s'/usr/bin/env' 'A=1' 'id')" % sudo in with_env
+    assert b"(exec %s'id' )" % sudo in b"".join(bootstrap._parts(Command(argv=(b"id",), account=account), NONCE))
+    with_env = b"\n".join(bootstrap._parts(Command(argv=(b"id",), env=(("A", b"1"),), account=account), NONCE))
+    assert b"(exec %s'/usr/bin/env' 'A=1' 'id' )" % sudo in with_env
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,11 @@ sshd hands the line to the account's login shell, and shells differ: fish carrie
 breaks on `!`. So the login shell sees only a constant and a payload of `_` and digits; /bin/sh behind it turns the payload
 into the program. A backslash may not be written, so `tr` makes it: it is the character after `[` in the range `Z-^`.
 
+A command of plain words that reads nothing of its own takes a shorter way: the login shell sees `exec /bin/sh` alone, and the
+program comes by stdin as one compound command on one line. Nothing of it runs before its last byte is read; a start file
+that eats its first bytes leaves a syntax error behind, and no word of it could be a command by itself. It saves the four
+processes that decoding takes.
+
 Start files print, too. The program frames each stream with a nonce: `NONCEb` before, `NONCEe` and three digits after. What
 comes before the first is dropped, and a host that does not send it never ran the program.
 """
@@ -22,6 +27,12 @@ DECODE = 'eval "$(printf %b "$(echo $1|LC_ALL=C tr XY_ Z-^)")"'
 DECODE_STDIN = 'read envtui_p;eval "$(printf %b "$(echo $envtui_p|LC_ALL=C tr XY_ Z-^)")"'
 """The same with the payload as the first line of stdin; `read` takes not a byte more, the rest belongs to the command."""
 
+DIRECT = "exec /bin/sh"
+"""For a program that comes by stdin and has no input of its own."""
+
+DIRECT_LIMIT = 4 * 1024
+"""Bytes of such a program: some shells read their script a byte at a time."""
+
 LINE_LIMIT = 24 * 1024
 """Bytes of payload on the command line; a longer one goes by stdin."""
 
@@ -31,6 +42,7 @@ NOISE_KEPT = 2048
 NO_DIRECTORY = "cwd"
 """The status of a program whose directory does not exist: nothing ran."""
 
+_PLAIN = re.compile(rb"[A-Za-z0-9_@%+=:,./ -]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]*\$?")
 
@@ -56,9 +68,16 @@ class Launch:
     nonce: str
 
 
-def launch(command: Command, nonce: str) -> Launch:
-    """How to start `command`. `nonce`: letters and digits that nobody can guess. Raises UsageError for what sh cannot carry."""
-    payload = "".join(f"_0{byte:03o}" for byte in _program(command, nonce))
+def launch(command: Command, nonce: str, reads: bool = True) -> Launch:
+    """How to start `command`. `nonce`: letters and digits that nobody can guess; `reads`: it has input of its own.
+
+    Raises UsageError for what sh cannot carry.
+    """
+    if not reads and _plain(command):
+        program = b"{ " + b";".join(_parts(command, nonce, b"</dev/null")) + b"; }\n"
+        if len(program) <= DIRECT_LIMIT:
+            return Launch(DIRECT, program, nonce)
+    payload = "".join(f"_0{byte:03o}" for byte in b"\n".join(_parts(command, nonce)))
     if command.hidden or len(payload) > LINE_LIMIT:
         return Launch(f"exec /bin/sh -c '{DECODE_STDIN}'", payload.encode() + b"\n", nonce)
     return Launch(f"exec /bin/sh -c '{DECODE}' sh {payload}", b"", nonce)
@@ -122,15 +141,21 @@ class Frame:
         self.noise += data[: NOISE_KEPT - len(self.noise)]
 
 
-def _program(command: Command, nonce: str) -> bytes:
+def _parts(command: Command, nonce: str, redirect: bytes = b"") -> list[bytes]:
+    """The program as commands in order; `redirect` is the command's own."""
     lines = [f"envtui_n={nonce};printf ${{envtui_n}}b;printf ${{envtui_n}}b>&2".encode()]
     if command.cwd:
         folder = command.cwd if command.cwd.startswith(b"/") else b"./" + command.cwd
         lines.append(b"CDPATH= cd %s||{ %s; exit 1; }" % (_quoted(folder), _ending(NO_DIRECTORY)))
     # In a subshell, so that neither env nor exec reach the shell that writes the end mark.
-    lines.append(b"(%sexec %s)" % (_exports(command), b" ".join(map(_quoted, _words(command)))))
+    lines.append(b"(%sexec %s %s)" % (_exports(command), b" ".join(map(_quoted, _words(command))), redirect))
     lines.append(b"envtui_r=$?;%s;exit $envtui_r" % _ending("$envtui_r"))
-    return b"\n".join(lines)
+    return lines
+
+
+def _plain(command: Command) -> bool:
+    """Nothing in it could be syntax, even if the quotes around it were lost."""
+    return all(_PLAIN.fullmatch(text) for text in (*_words(command), command.cwd, *(value for _, value in command.env)))
 
 
 def _ending(status: str) -> bytes:

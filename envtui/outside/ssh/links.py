@@ -198,7 +198,7 @@ def _identity(link: Link, identity: Identity | None, setting: Setting) -> str:
 
     asked = identity.argv if identity is not None else None
     command = Command(argv=tuple(word.encode() for word in asked or ("true",)))
-    exchange = Exchange(link, launch(command, nonce()), b"", Discard(), setting.timeout)
+    exchange = Exchange(link, launch(command, nonce(), reads=False), b"", Discard(), setting.timeout)
     try:
         reading = exchange.run()
     except TimedOut as error:

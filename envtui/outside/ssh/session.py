@@ -116,7 +116,7 @@ class SshWriter:
 def _exchange(opened: Opened, act: Act, command: Command, stdin: bytes, sink: Sink) -> Exchange:
     from .exchange import Exchange
 
-    return Exchange(opened.link, launch(command, nonce()), stdin, sink, act.timeout)
+    return Exchange(opened.link, launch(command, nonce(), reads=bool(stdin)), stdin, sink, act.timeout)
 
 
 async def _perform(links: Links, opened: Opened, exchange: Exchange) -> Reading:
