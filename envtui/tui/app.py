@@ -28,6 +28,7 @@ from envtui.engine.session import EnvironmentSession
 
 from . import actions
 from .banner import Banner, banner
+from .driver import TerminalDriver
 from .theme import PALETTES, theme
 
 
@@ -64,7 +65,7 @@ class EnvtuiApp(App[int]):
     ]
 
     def __init__(self, world: World, first: str | None = None) -> None:
-        super().__init__()
+        super().__init__(driver_class=TerminalDriver)
         self.world = world
         self.first = first
         self.session: EnvironmentSession | None = None

@@ -17,6 +17,7 @@ from textual.widgets import Static
 from . import actions
 from .banner import Banner
 from .theme import TONE
+from .widgets.rows import Rows
 
 if TYPE_CHECKING:
     from .app import EnvtuiApp
@@ -54,6 +55,10 @@ class FramedScreen(Screen[None]):
     FramedScreen #keys { height: 1; padding: 0 1; color: $tone-dim; }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._put: dict[str, Content | Rows] = {}
+
     @property
     def envtui(self) -> EnvtuiApp:
         from .app import EnvtuiApp
@@ -90,12 +95,20 @@ class FramedScreen(Screen[None]):
         frame.border_subtitle = Content(_fit(said.subtitle, self.size.width - 8))
         frame.set_classes([*([said.shape] if said.shape else []), *(["write"] if said.write else [])])
 
+    def put(self, selector: str, shown: Content | Rows) -> None:
+        """Show something in a `Static`, unless it is there already: an update lays the whole screen out again."""
+        widget = self.query_one(selector, Static)
+        before = self._put.get(selector)
+        if before is None or not _same(before, shown):
+            self._put[selector] = shown
+            widget.update(shown)
+
     def now(self, badge: str = "", text: Content | str = "", tone: str = "$tone-last") -> None:
         """The one thing that matters now, and the key for it."""
         content = text if isinstance(text, Content) else words((text, "$tone-text"))
         if badge:
             content = words((f" {badge} ", f"bold $tone-ground on {tone}"), "  ") + content
-        self.query_one("#now", Static).update(content)
+        self.put("#now", content)
 
     def show_keys(self) -> None:
         """The footer: what is possible here and now, the most likely first; what is not stays in help, with the reason."""
@@ -111,7 +124,7 @@ class FramedScreen(Screen[None]):
                 continue
             room -= need
             parts += [(key, "bold $tone-text"), (f" {action.label}   ", "$tone-dim")]
-        self.query_one("#keys", Static).update(words(*parts))
+        self.put("#keys", words(*parts))
 
     def why_not(self, action: str) -> str:
         """Why an action is not possible here and now; '' when it is."""
@@ -128,6 +141,15 @@ def accent(widget: Widget) -> str:
     app: Any = widget.app
     shape = app.banner().shape
     return TONE.get(shape, "$tone-send")
+
+
+def _same(one: Content | Rows, other: Content | Rows) -> bool:
+    if isinstance(one, Content) and isinstance(other, Content):
+        return one.plain == other.plain and one.spans == other.spans
+    if isinstance(one, Rows) and isinstance(other, Rows) and len(one.rows) == len(other.rows):
+        pairs = zip(one.rows, other.rows, strict=True)
+        return all(_same(a.label, b.label) and _same(a.value, b.value) for a, b in pairs)
+    return False
 
 
 def _fit(text: str, width: int) -> str:

@@ -167,7 +167,7 @@ async def test_a_revert_with_gatewayctl_heals_and_a_restore_breaks_again(lab: La
     await asyncio.to_thread(eventually, lambda: state(lab, "production") == "healthy", 60)
     code, said, _ = await ssh(lab, "production", "gw1", "oncall-ro", "production-read", "gatewayctl status --check")
     assert (code, "state healthy" in said) == (0, True)
-    assert state(lab, "dev") == "unhealthy"
+    await asyncio.to_thread(eventually, lambda: state(lab, "dev") == "unhealthy")
     assert (await write("restore RUN1"))[:2] == (0, "restored version 42\n")
     assert (await write("current"))[1] == "latest 42\n"
 

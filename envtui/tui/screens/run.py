@@ -15,7 +15,6 @@ from textual.widgets import Static
 
 from envtui.core.act import PlannedStep
 from envtui.core.errors import EnvtuiError
-from envtui.core.runbook import ChooseStep
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
 from envtui.rules.decide import NeedsAnswer, NeedsDecision, NeedsPick, ReadyWrite
@@ -29,8 +28,9 @@ from ..dialogs.write import WriteDialog
 from ..framed import FramedScreen, words
 from ..moments import moment
 from ..widgets.output import OutputView
-from ..widgets.rows import Rows, line, paragraphs, row
+from ..widgets.rows import Rows
 from ..widgets.steps import GLYPHS, Steps, took
+from .about import about
 from .now import now, why_not
 from .runbooks import ask_unscripted
 
@@ -90,8 +90,11 @@ class RunScreen(FramedScreen):
     def show_state(self) -> None:
         """Draw the run as it is now."""
         run = self.run_task.run
-        self.query_one("#head", Static).update(
-            words((clean(run.title, 120), "bold $tone-text"), (f"  {clean(run.book)} · run {run.id[-6:]}", "$tone-dim"))
+        self.put(
+            "#head",
+            words(
+                (clean(run.title, 120), "bold $tone-text"), (f"  {clean(run.book)} · run {run.id[-6:]}", "$tone-dim")
+            ),
         )
         left = self.query_one("#left")
         self.query_one(Steps).show(run, self.selected.id if self.selected else "", max(20, left.content_size.width))
@@ -100,7 +103,7 @@ class RunScreen(FramedScreen):
             notes.append(("\nnotes\n", "$tone-label"))
             for note in run.notes[-5:]:
                 notes += [(f"{moment(note.at_ms)[:5]} ", "$tone-label"), (clean(note.text, 300) + "\n", "$tone-dim")]
-        self.query_one("#notes", Static).update(words(*notes))
+        self.put("#notes", words(*notes))
         self._show_step()
         self._show_now()
         self.show_keys()
@@ -128,48 +131,10 @@ class RunScreen(FramedScreen):
 
     def _show_step(self) -> None:
         step = self.selected
-        about = self.query_one("#about", Static)
         if step is None:
-            about.update("")
+            self.put("#about", words(""))
             return
-        book_step = self.run_task.step_of(step.id)
-        planned = self._planned(step)
-        word, tone = (
-            ("WRITE", "bold $tone-bad")
-            if step.mode == "write"
-            else ("read", "$tone-good")
-            if step.acts
-            else ("you", "$tone-send")
-        )
-        members = ", ".join(a.member for a in step.acts)
-        rows = [
-            line((f"{clean(step.id)}  ", "bold $tone-text"), (word, tone), (f"  {clean(members, 100)}", "$tone-dim")),
-            line((clean(step.title, 300), "$tone-text")),
-        ]
-        doc = book_step.doc or getattr(book_step, "instructions", "")
-        if doc:
-            rows.append(line((paragraphs(clean(doc, 1200)), "$tone-dim")))
-        rows += [
-            row("  $ ", clean(command, 800), "bold $tone-send")
-            for command in dict.fromkeys(a.shows for a in step.acts if a.shows)
-        ]
-        if planned is not None:
-            for label, group in (("probe", planned.probe), ("undo", planned.undo)):
-                for command in dict.fromkeys(shows(a) for a in group):
-                    rows.append(row(f"{label:<6}", f"by hand: {clean(command, 300)}", "$tone-dim"))
-        if book_step.on_failure != "stop":
-            rows.append(row("fails ", clean(book_step.on_failure), "$tone-dim"))
-        if step.word is not None:
-            glyph, glyph_tone = GLYPHS[step.word]
-            rows.append(
-                row(f"{glyph} {step.word}  ", clean(step.why, 300), "$tone-dim", label_tone=f"bold {glyph_tone}")
-            )
-        elif isinstance(book_step, ChooseStep):
-            rows += [
-                row(f"  {n} ", clean(label, 200), label_tone="bold $tone-send")
-                for n, label in enumerate(book_step.options, 1)
-            ]
-        about.update(Rows(rows))
+        self.put("#about", Rows(about(step, self._planned(step), self.run_task.step_of(step.id))))
         self._show_output(step)
 
     def _evidence(self, step: StepState) -> StepState:
@@ -192,7 +157,7 @@ class RunScreen(FramedScreen):
             tabs.append((f"{view.below} new lines below", "$tone-wait"))
         if len(acts) > 1:
             tabs.append(("[ ] the other", "$tone-label"))
-        self.query_one("#tabs", Static).update(words(*tabs))
+        self.put("#tabs", words(*tabs))
         if acts:
             act = acts[self._member]
             view.show(self.run_task.transcript(act.id), "" if act.word else "…")

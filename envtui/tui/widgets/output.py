@@ -23,7 +23,7 @@ class OutputView(ScrollView, can_focus=True):
     """Shows one transcript. Follows its end only while the view is at the bottom."""
 
     DEFAULT_CSS = """
-    OutputView { height: 1fr; background: $tone-panel; color: $tone-text; padding: 0 1; scrollbar-size-vertical: 1; }
+    OutputView { height: 1fr; background: $tone-panel; color: $tone-text; padding: 0 1; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
@@ -78,7 +78,10 @@ class OutputView(ScrollView, can_focus=True):
                 self._following and self.scroll_offset.y >= self._shown - self.size.height - 1
             )
         self._shown = lines
-        self.virtual_size = Size(self.size.width - 1, max(lines, 1))
+        # Not by assignment: that would lay out the whole screen again, 30 times a second.
+        extent = Size(self.size.width, max(lines, 1))
+        self.set_reactive(ScrollView.virtual_size, extent)
+        self._scroll_update(extent)
         if self._following:
             self.scroll_to(y=max(0, lines - self.size.height), animate=False, immediate=True, force=True)
         self.refresh()

@@ -26,13 +26,17 @@ class Steps(Static):
     """Redrawn from the run; holds no state of its own but the selected step."""
 
     DEFAULT_CSS = "Steps { height: auto; }"
+    _drawn = Content("")
 
     def show(self, run: Run, selected: str, width: int) -> None:
         """`width` in cells: below 34 the titles are left out."""
         done = sum(1 for step in run.steps if step.word is not None)
         head = words(("steps   ", "$tone-label"), (f"{done} done, {len(run.steps) - done} to go\n", "$tone-dim"))
         lines = [_line(run, step, step.id == selected, width) for step in run.steps]
-        self.update(Content("\n").join([head, *lines]))
+        drawn = Content("\n").join([head, *lines])
+        if drawn.plain != self._drawn.plain or drawn.spans != self._drawn.spans:
+            self._drawn = drawn
+            self.update(drawn)
 
 
 def _line(run: Run, step: StepState, selected: bool, width: int) -> Content:

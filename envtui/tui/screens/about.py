@@ -1,0 +1,50 @@
+"""What the run screen says about one step: what it is for, what is sent, how it ended."""
+
+from __future__ import annotations
+
+from envtui.core.act import PlannedStep
+from envtui.core.runbook import ChooseStep, Step
+from envtui.core.text import clean
+from envtui.rules.run import StepState
+from envtui.rules.shows import shows
+
+from ..widgets.rows import Row, line, paragraphs, row
+from ..widgets.steps import GLYPHS
+
+
+def about(step: StepState, planned: PlannedStep | None, book_step: Step) -> list[Row]:
+    """The rows above the output, the most telling first. `planned` is None for a step that was asked, not planned."""
+    word, tone = (
+        ("WRITE", "bold $tone-bad")
+        if step.mode == "write"
+        else ("read", "$tone-good")
+        if step.acts
+        else ("you", "$tone-send")
+    )
+    members = ", ".join(a.member for a in step.acts)
+    rows = [
+        line((f"{clean(step.id)}  ", "bold $tone-text"), (word, tone), (f"  {clean(members, 100)}", "$tone-dim")),
+        line((clean(step.title, 300), "$tone-text")),
+    ]
+    doc = book_step.doc or getattr(book_step, "instructions", "")
+    if doc:
+        rows.append(line((paragraphs(clean(doc, 1200)), "$tone-dim")))
+    rows += [
+        row("  $ ", clean(command, 800), "bold $tone-send")
+        for command in dict.fromkeys(a.shows for a in step.acts if a.shows)
+    ]
+    if planned is not None:
+        for label, group in (("probe", planned.probe), ("undo", planned.undo)):
+            for command in dict.fromkeys(shows(a) for a in group):
+                rows.append(row(f"{label:<6}", f"by hand: {clean(command, 300)}", "$tone-dim"))
+    if book_step.on_failure != "stop":
+        rows.append(row("fails ", clean(book_step.on_failure), "$tone-dim"))
+    if step.word is not None:
+        glyph, glyph_tone = GLYPHS[step.word]
+        rows.append(row(f"{glyph} {step.word}  ", clean(step.why, 300), "$tone-dim", label_tone=f"bold {glyph_tone}"))
+    elif isinstance(book_step, ChooseStep):
+        rows += [
+            row(f"  {n} ", clean(label, 200), label_tone="bold $tone-send")
+            for n, label in enumerate(book_step.options, 1)
+        ]
+    return rows
