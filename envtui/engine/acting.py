@@ -128,35 +128,36 @@ class Acting:
         await self._resolve(act)
         recording = self._ways.spool.record(name, self._ways.resolved())
         self._recording(planned, recording)
-        await self._append(self._intent(act, planned, attempt, permit, recording.name))
+        intent = self._intent(act, planned, attempt, permit, recording.name)
         began = self._ways.clock.boot_ms()
         reading: Reading | None = None
         word: Word
         try:
+            await self._append(intent)
+            began = self._ways.clock.boot_ms()
             reading = await send(recording)
             ok, why = judge(reading)
             word = "OK" if ok else "FAILED"
         except EnvtuiError as error:
             word, why = _word(error), str(error)
         except asyncio.CancelledError:
-            # A write that was sent stays without an outcome: that is what in doubt means.
             sha256, size, truncated = recording.finish()
             recording.close()
-            if act.mode == "read":
-                await self._append(
-                    ActEnded(
-                        run=self._run,
-                        step=act.step,
-                        act=planned,
-                        word="CANCELLED",
-                        why="stopped by the operator",
-                        milliseconds=self._ways.clock.boot_ms() - began,
-                        output_sha256=sha256,
-                        output_bytes=size,
-                        truncated=truncated,
-                        attempt=attempt,
-                    )
+            read = act.mode == "read"
+            await self._append(
+                ActEnded(
+                    run=self._run,
+                    step=act.step,
+                    act=planned,
+                    word="CANCELLED" if read else "IN DOUBT",
+                    why="stopped by the operator" if read else "cut off: nobody waited for its outcome",
+                    milliseconds=self._ways.clock.boot_ms() - began,
+                    output_sha256=sha256,
+                    output_bytes=size,
+                    truncated=truncated,
+                    attempt=attempt,
                 )
+            )
             raise
         sha256, size, truncated = recording.finish()
         if self._environment.targets[act.place.target].keep_output:

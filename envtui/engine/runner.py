@@ -7,7 +7,6 @@ under way. Nobody's answer is waited for here: when a person is needed, the meth
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from envtui.core.access import Permit
@@ -52,6 +51,7 @@ from envtui.rules.run import RETRY, Run, apply
 from envtui.rules.values import typed_answer
 
 from .acting import Acting
+from .stopping import Stopping
 from .ways import Ways
 
 READS_AT_ONCE = 8
@@ -82,9 +82,7 @@ class RunTask:
         self._acting = Acting(run.id, environment, ways, self._append_act, self.recording, connected)
         self.observers: list[Callable[[Entry], None]] = []
         self._lock = asyncio.Lock()
-        self._stopping = asyncio.Event()
-        self._interrupted = False
-        self._reading: asyncio.Task[None] | None = None
+        self._stopping = Stopping(ways.clock)
         self._live: dict[str, Transcript] = {}
 
     @property
@@ -98,7 +96,7 @@ class RunTask:
 
     @property
     def stopping(self) -> bool:
-        return self._stopping.is_set()
+        return self._stopping.asked
 
     async def append(self, *events: Event) -> Sequence[Entry]:
         """Write events down, durably and in order; then everyone who looks sees them. Returns their entries."""
@@ -116,7 +114,7 @@ class RunTask:
 
     def _end_with(self, events: Sequence[Event]) -> Sequence[Event]:
         last = events[-1]
-        if self._interrupted or not isinstance(last, ActEnded):
+        if self._stopping.for_good or not isinstance(last, ActEnded):
             return ()
         step = self.step_of(last.step)
         if step.poll is not None or step.capture:  # more is written about this step
@@ -170,32 +168,33 @@ class RunTask:
     async def step(self) -> Next:
         """Do the next read, or wait out a wait. Returns what is next; does nothing where a person is needed."""
         async with self._lock:
-            self._begin()
+            self._stopping.go_on()
             return await self._once(await self.settle())
 
     async def run_on(self) -> Next:
         """Do reads and waits until a person is needed, the run ends, or `stop` is called."""
         async with self._lock:
-            self._begin()
+            self._stopping.go_on()
             proposed = await self.settle()
-            while isinstance(proposed, ReadyRead | Waiting) and not self._stopping.is_set():
+            while isinstance(proposed, ReadyRead | Waiting) and not self._stopping.asked:
                 proposed = await self._once(proposed)
             return proposed
 
     def stop(self) -> None:
         """Stop after the current act; a poll or a wait stops now."""
-        self._stopping.set()
+        self._stopping.ask()
 
-    def interrupt(self) -> None:
-        """Stop now and for good: a read under way is cancelled, a write is waited for, and nothing more begins."""
-        self._interrupted = True
-        self._stopping.set()
-        if self._reading is not None:
-            self._reading.cancel()
+    def interrupt(self, writes: bool = False) -> None:
+        """Stop now and for good: nothing more begins, a read under way is cancelled.
 
-    def _begin(self) -> None:
-        if not self._interrupted:
-            self._stopping.clear()
+        A write is waited for; with `writes` it is cut off, and in doubt.
+        """
+        self._stopping.interrupt(writes)
+
+    async def idle(self) -> None:
+        """Returns when nothing is under way."""
+        async with self._lock:
+            pass
 
     async def abandon(self, why: str) -> None:
         """End the run here, by a person's word."""
@@ -204,20 +203,14 @@ class RunTask:
                 await self.append(RunEnded(run=self.run.id, word="CANCELLED", why=why))
 
     async def _once(self, proposed: Next) -> Next:
+        if self._stopping.for_good:
+            return proposed
         if isinstance(proposed, Waiting):
-            await self._pause((proposed.until_ms - self._ways.clock.wall_ms()) / 1000)
+            await self._stopping.pause((proposed.until_ms - self._ways.clock.wall_ms()) / 1000)
         elif isinstance(proposed, ReadyRead):
-            step = self.step_of(proposed.step)
-            looking = asyncio.create_task(self._look(step, proposed.acts))
-            self._reading = looking
-            try:
-                await looking
-            except asyncio.CancelledError:
-                if not self._interrupted:
-                    raise
+            looking = self._look(self.step_of(proposed.step), proposed.acts)
+            if not await self._stopping.cuttable(looking, writes=False):
                 return self.next  # where a cancelled step would lead is not followed: the run ends here
-            finally:
-                self._reading = None
         return await self.settle()
 
     async def _look(self, step: Step, acts: Sequence[Act]) -> None:
@@ -314,24 +307,11 @@ class RunTask:
                 return
             if self._ways.clock.wall_ms() + round(seconds(poll.every) * 1000) > deadline:
                 return
-            if self._stopping.is_set() or await self._pause(seconds(poll.every)):
+            if self._stopping.asked or await self._stopping.pause(seconds(poll.every)):
                 # Looking was stopped by a person: that is how a poll is meant to end, not a cancellation.
                 await self.append(StepEnded(run=self.run.id, step=step.id, word="OK", why="stopped looking"))
                 return
             attempt += 1
-
-    async def _pause(self, length: float) -> bool:
-        """Wait; True when `stop` came first."""
-        if length <= 0:
-            return self._stopping.is_set()
-        sleeping = asyncio.ensure_future(self._ways.clock.sleep(length))
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            stopping.cancel()
-        return self._stopping.is_set()
 
     # -- a person's part -----------------------------------------------------------------------------------------
 
@@ -420,26 +400,25 @@ class RunTask:
     async def write(self, step_id: str, spend: Spend) -> Next:
         """Do the acts of a write step, in order, as long as each goes well. `spend` gives a permit for each act."""
         async with self._lock:
-            self._begin()
+            self._stopping.go_on()
             proposed = await self.settle()
             if not isinstance(proposed, ReadyWrite) or proposed.step != step_id:
                 raise UsageError(f"Step {step_id} is not the next write.", "Look at what the run waits for.")
             step = self.step_of(step_id)
-            while isinstance(proposed, ReadyWrite) and proposed.step == step_id and not self._stopping.is_set():
+            while isinstance(proposed, ReadyWrite) and proposed.step == step_id and not self._stopping.asked:
                 if not proposed.granted:
                     await self.append(WriteNeeded(run=self.run.id, step=step_id))
                     raise NeedsWrite(f"Step {step_id} {proposed.why_not}.", "Ask for write access.")
-                permit = await spend(proposed.act)
-                names = values(self.run, self.plan, proposed.act.place.member)
-                weigh = functools.partial(_weigh, step, names)
-                await self._acting.write(proposed.act, permit, weigh)
+                if not await self._stopping.cuttable(self._write(step, proposed.act, spend), writes=True):
+                    return self.next
                 proposed = await self.settle()
             return proposed
+
+    async def _write(self, step: Step, act: Act, spend: Spend) -> None:
+        permit = await spend(act)
+        names = values(self.run, self.plan, act.place.member)
+        await self._acting.write(act, permit, lambda reading: judge(step, reading, names))
 
     def step_of(self, step_id: str) -> Step:
         """The book's step of that id."""
         return next(s for s in (*self.book.before, *self.book.steps) if s.id == step_id)
-
-
-def _weigh(step: Step, names: Mapping[str, str], reading: Reading) -> tuple[bool, str]:
-    return judge(step, reading, names)

@@ -32,6 +32,7 @@ from envtui.rules.run import Run, fold, fold_all
 from envtui.rules.shows import shows
 from envtui.rules.written import written
 
+from .leaving import leave
 from .runner import RunTask
 from .ways import Ways
 from .writing import WriteAccess, quiet
@@ -114,9 +115,12 @@ class EnvironmentSession:
         await self.close()
 
     async def close(self, deadline: float = 5.0) -> None:
-        """Close every connection; at most `deadline` seconds are spent on being polite."""
-        for task in self._tasks.values():
-            task.stop()
+        """End what goes on, give write access back, close every connection.
+
+        Reads are cancelled; a write has `deadline` seconds to end and is in doubt after them. As long is spent on
+        closing connections in order.
+        """
+        await asyncio.gather(*(leave(task, deadline) for task in self._tasks.values()), return_exceptions=True)
         await self.access.close(self._tasks)
         closing = [reader.close() for reader in self.ways.readers.values()]
         with contextlib.suppress(TimeoutError):
@@ -289,7 +293,7 @@ class EnvironmentSession:
             await self.access.activate(task)
         proposed = await task.write(step_id, lambda act: self.access.spend(task, act))
         if task.run.grant is not None and not task.run.grant.ended and task.run.grant.acts_left == 0:
-            await self.access.end(task, "COMPLETED", "every permitted act was done")
+            await self.access.end(task, "COMPLETED", "every permitted act was sent")
         return proposed
 
     async def ask(self, target: str, words: Sequence[str]) -> RunTask:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envtui.core.errors import UsageError
-from envtui.core.events import ActEnded, ActIntended, PermitSpent, RunEnded
+from envtui.core.events import ActEnded, ActIntended, GrantEnded, PermitSpent, RunEnded
 from envtui.rules.decide import Doubt
 from tests.servers.world_kit import NAME, Kit, cluster, database, kit, kit_sql, machines, one
 
@@ -164,3 +164,75 @@ async def test_a_doubtful_write_is_not_offered_again(kit: Kit, tmp_path: Path) -
         assert isinstance(await task.run_on(), Doubt)
     assert traces.read_text() == "once\n"
     assert [e.word for e in kit.events(ActEnded)] == ["IN DOUBT"]
+
+
+async def test_leaving_in_the_middle_of_a_read_ends_it_in_the_ledger(kit: Kit, tmp_path: Path) -> None:
+    gate = fifo(tmp_path)
+    kit.book(
+        f"  - {{id: look, kind: ssh, timeout: 300s, on_failure: 'goto:after', sh: 'echo begun > {gate}; exec sleep 240'}}\n"
+        "  - {id: after, kind: ssh, argv: [echo, after]}\n"
+    )
+    async with kit.open() as session:
+        task = await session.start(session.plan("book", {}))
+        looking = asyncio.create_task(task.run_on())
+        await opened(gate)
+    await asyncio.wait_for(looking, 30)
+    assert [e.word for e in kit.events(ActEnded)] == ["CANCELLED"]
+    assert [(e.word, e.why) for e in kit.events(RunEnded)] == [("CANCELLED", "left while it went on")]
+    assert len(kit.events(ActIntended)) == 1
+    assert kit.sound()
+
+
+async def test_leaving_waits_for_a_write_and_gives_write_access_back(kit: Kit, tmp_path: Path) -> None:
+    gate, traces = fifo(tmp_path), tmp_path / "traces"
+    kit.book(
+        f"  - {{id: change, kind: ssh, mode: write, repeatable: true, "
+        f"sh: 'echo begun > {gate}; sleep 1; echo done >> {traces}'}}\n"
+        f"  - {{id: more, kind: ssh, mode: write, repeatable: true, sh: 'echo more >> {traces}'}}\n"
+    )
+    async with kit.open() as session:
+        task = await session.start(session.plan("book", {}))
+        await session.ask_write(task, "", "the tests need it")
+        writing = asyncio.create_task(session.write(task, "change"))
+        await opened(gate)
+        await session.close(deadline=30)
+        await asyncio.wait_for(writing, 30)
+    assert traces.read_text() == "done\n"
+    assert [(e.act, e.word) for e in kit.events(ActEnded)] == [("change@web1", "OK")]
+    assert [e.reason for e in kit.events(GrantEnded)] == ["GIVEN_BACK"]
+    assert kit.run().word == "CANCELLED"
+    assert kit.sound()
+
+
+async def test_leaving_cuts_off_a_write_that_does_not_end_and_says_in_doubt(kit: Kit, tmp_path: Path) -> None:
+    gate = fifo(tmp_path)
+    kit.book(
+        f"  - {{id: change, kind: ssh, mode: write, repeatable: true, timeout: 300s, "
+        f"sh: 'echo begun > {gate}; exec sleep 240'}}\n"
+        "  - {id: after, kind: ssh, argv: [echo, after]}\n"
+    )
+    async with kit.open() as session:
+        task = await session.start(session.plan("book", {}))
+        await session.ask_write(task, "", "the tests need it")
+        writing = asyncio.create_task(session.write(task, "change"))
+        await opened(gate)
+        await session.close(deadline=0.2)
+    assert isinstance(await asyncio.wait_for(writing, 30), Doubt)
+    assert [(e.act, e.word) for e in kit.events(ActEnded)] == [("change@web1", "IN DOUBT")]
+    assert [e.reason for e in kit.events(GrantEnded)] != []
+    assert not kit.events(RunEnded)
+    assert [act.id for act in kit.run().in_doubt] == ["change@web1"]
+    assert kit.sound()
+
+
+async def opened(path: Path) -> None:
+    """Wait until the remote command has said that it runs."""
+    loop = asyncio.get_running_loop()
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    there = asyncio.Event()
+    loop.add_reader(reading, there.set)
+    try:
+        await asyncio.wait_for(there.wait(), 30)
+    finally:
+        loop.remove_reader(reading)
+        os.close(reading)
