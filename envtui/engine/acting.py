@@ -22,6 +22,7 @@ from .ways import Ways
 
 Append = Callable[..., Awaitable[Sequence[Entry]]]
 Judge = Callable[[Reading], tuple[bool, str]]
+JudgeThere = Callable[[Act, Reading], tuple[bool, str]]
 
 
 class Acting:
@@ -45,8 +46,11 @@ class Acting:
         self._count = 0
         self._seen: set[tuple[str, str]] = set()
 
-    async def read(self, act: Act, judge: Judge, attempt: int = 1, instead: Sequence[Act] = ()) -> Reading | None:
-        """One read, complete with both entries in the ledger. None when it gave no reading (the entry says why).
+    async def read(
+        self, act: Act, judge: JudgeThere, attempt: int = 1, instead: Sequence[Act] = ()
+    ) -> tuple[Act, Reading] | None:
+        """One read, complete with both entries in the ledger: what was done, and what came back. None when it gave no
+        reading (the entry says why).
 
         `instead`: the same read on other members, tried in order while a member cannot be reached (`host: any`). The
         entries keep the planned act's id and say which member answered.
@@ -62,7 +66,9 @@ class Acting:
             except EnvtuiError as error:
                 await self._not_begun(there, planned, attempt, error)
                 return None
-            return await self._do(there, planned, judge, attempt, "", functools.partial(reader.read, there))
+            weigh, send = functools.partial(judge, there), functools.partial(reader.read, there)
+            reading = await self._do(there, planned, weigh, attempt, "", send)
+            return None if reading is None else (there, reading)
         await self._not_begun(act, planned, attempt, problem)
         return None
 

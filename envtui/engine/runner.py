@@ -7,6 +7,7 @@ under way. Nobody's answer is waited for here: when a person is needed, the meth
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from envtui.core.access import Permit
@@ -27,7 +28,7 @@ from envtui.core.events import (
     WriteNeeded,
 )
 from envtui.core.ports import Reading, Shown, Transcript
-from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step
+from envtui.core.runbook import ChooseStep, ManualStep, Poll, Runbook, Step
 from envtui.core.shape import seconds
 from envtui.rules.bind import bind
 from envtui.rules.capture import Offer, capture, picked
@@ -44,9 +45,11 @@ from envtui.rules.decide import (
     StartWait,
     Waiting,
     decide,
+    failing,
     values,
 )
 from envtui.rules.expect import judge
+from envtui.rules.looking import Tally, poll_of
 from envtui.rules.run import RETRY, Run, apply
 from envtui.rules.values import typed_answer
 
@@ -117,7 +120,7 @@ class RunTask:
         if self._stopping.for_good or not isinstance(last, ActEnded):
             return ()
         step = self.step_of(last.step)
-        if step.poll is not None or step.capture:  # more is written about this step
+        if step.capture or poll_of(step, self.book) is not None:  # more is written about this step
             return ()
         run = self.run
         for event in events:
@@ -214,55 +217,59 @@ class RunTask:
         return await self.settle()
 
     async def _look(self, step: Step, acts: Sequence[Act]) -> None:
-        if step.poll is None:
+        poll = poll_of(step, self.book)
+        if poll is None:
             await self._reads(step, acts)
         else:
-            await self._poll(step, acts)
+            await self._poll(step, acts, poll)
 
     async def _reads(self, step: Step, acts: Sequence[Act], attempt: int = 1) -> bool:
         places = asyncio.Semaphore(READS_AT_ONCE)
 
-        async def one(index: int, act: Act) -> bool:
+        async def one(act: Act) -> tuple[Act, Reading] | None:
             async with places:
-                return await self._read(step, act, index == 0, attempt)
+                return await self._read(step, act, attempt)
 
-        if len(acts) == 1:
-            return await one(0, acts[0])
-        results = await asyncio.gather(*(one(i, act) for i, act in enumerate(acts)))
+        taken = [await one(acts[0])] if len(acts) == 1 else await asyncio.gather(*map(one, acts))
+        results: list[bool] = []
+        first = True
+        for act, answered in zip(acts, taken, strict=True):
+            results.append(answered is not None and await self._capture(step, act, *answered, first))
+            first = first and answered is None
         any_host = bool(getattr(getattr(step, "expect", None), "any_host", False))
         return any(results) if any_host else all(results)
 
-    async def _read(self, step: Step, act: Act, first: bool, attempt: int) -> bool:
+    async def _read(self, step: Step, act: Act, attempt: int) -> tuple[Act, Reading] | None:
+        """The act as it was done (`host: any` may have gone to another member) and its reading, if that is as expected."""
         try:
-            names = values(self.run, self.plan, act.place.member)
-            act = bind(act, names)
+            act = bind(act, values(self.run, self.plan, act.place.member))
         except UsageError as error:
             await self.append(
                 ActEnded(run=self.run.id, step=step.id, act=act.id, word="REFUSED", why=error.message, attempt=attempt)
             )
-            return False
+            return None
         verdict = False
 
-        def weigh(reading: Reading) -> tuple[bool, str]:
+        def weigh(there: Act, reading: Reading) -> tuple[bool, str]:
             nonlocal verdict
-            verdict, why = judge(step, reading, names)
+            verdict, why = judge(step, reading, values(self.run, self.plan, there.place.member))
             return verdict, why
 
-        planned = next(p for p in self.plan.steps if p.id == step.id)
-        others = [bind(other, values(self.run, self.plan, other.place.member)) for other in planned.instead]
-        reading = await self._acting.read(act, weigh, attempt, others)
-        if reading is not None and verdict:
-            return await self._capture(step, act, reading, first)
-        return False
+        others: list[Act] = []
+        for other in next(p for p in self.plan.steps if p.id == step.id).instead:
+            with contextlib.suppress(UsageError):  # a value of another host: not one that this can be done on
+                others.append(bind(other, values(self.run, self.plan, other.place.member)))
+        answered = await self._acting.read(act, weigh, attempt, others)
+        return answered if verdict else None
 
-    async def _capture(self, step: Step, act: Act, reading: Reading, first: bool) -> bool:
+    async def _capture(self, step: Step, act: Act, there: Act, reading: Reading, first: bool) -> bool:
         events: list[Event] = []
         for name, spec in step.capture.items():
             if not first and not spec.per_host:
                 continue
-            member = act.place.member if spec.per_host else ""
+            member = there.place.member if spec.per_host else ""
             try:
-                found = capture(name, spec, reading, values(self.run, self.plan, act.place.member))
+                found = capture(name, spec, reading, values(self.run, self.plan, there.place.member))
             except EnvtuiError as error:
                 await self.append(
                     ActEnded(
@@ -290,28 +297,22 @@ class RunTask:
             await self.append(*events)
         return True
 
-    async def _poll(self, step: Step, acts: Sequence[Act]) -> None:
-        poll = step.poll
-        assert poll is not None
+    async def _poll(self, step: Step, acts: Sequence[Act], poll: Poll) -> None:
         deadline = self._ways.clock.wall_ms() + round(seconds(poll.for_) * 1000)
         await self.append(WaitStarted(run=self.run.id, step=step.id, until_ms=deadline))
-        in_a_row = failures = 0
-        attempt = 1
+        tally = Tally(poll)
         while True:
-            good = await self._reads(step, acts, attempt)
-            in_a_row = in_a_row + 1 if good else 0
-            failures += 0 if good else 1
-            if poll.until == "expect" and in_a_row >= poll.in_a_row:
-                return
-            if poll.failure_limit is not None and failures > poll.failure_limit:
+            tally.count(await self._reads(step, acts, tally.looks + 1))
+            if tally.over:
                 return
             if self._ways.clock.wall_ms() + round(seconds(poll.every) * 1000) > deadline:
+                if tally.lacks:
+                    await self.append(self._ended(failing(step, "FAILED", tally.lacks)))
                 return
             if self._stopping.asked or await self._stopping.pause(seconds(poll.every)):
                 # Looking was stopped by a person: that is how a poll is meant to end, not a cancellation.
                 await self.append(StepEnded(run=self.run.id, step=step.id, word="OK", why="stopped looking"))
                 return
-            attempt += 1
 
     # -- a person's part -----------------------------------------------------------------------------------------
 

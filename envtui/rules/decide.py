@@ -175,7 +175,7 @@ def _acts(run: Run, plan: Plan, step: Step, state: StepState, planned: PlannedSt
     if step.mode == "write":
         bad = next((a for a in state.acts if a.word not in (None, "OK")), None)
         if bad is not None:
-            return _failed(step, state, bad.word or "FAILED", f"{bad.member}: {bad.why}")
+            return failing(step, bad.word or "FAILED", f"{bad.member}: {bad.why}")
         pending = next((a for a in state.acts if not a.intended), None)
         if pending is not None:
             granted, why_not = _granted(run, by_id[pending.id])
@@ -190,12 +190,12 @@ def _acts(run: Run, plan: Plan, step: Step, state: StepState, planned: PlannedSt
         return NeedsPick(state.id, offer.name, offer.columns, offer.rows, many)
     wanted = _wanted(run, plan, state, planned)
     if not wanted:
-        return _failed(step, state, "FAILED", f"{planned.only} names no member of the target")
+        return failing(step, "FAILED", f"{planned.only} names no member of the target")
     bad = next((a for a in wanted if a.word != "OK"), None)
     one_is_enough = bool(getattr(getattr(step, "expect", None), "any_host", False))
     if bad is None or (one_is_enough and any(a.word == "OK" for a in wanted)):
         return EndStep(state.id, "OK", goto=step.next or "")
-    return _failed(step, state, bad.word or "FAILED", f"{bad.member}: {bad.why}")
+    return failing(step, bad.word or "FAILED", f"{bad.member}: {bad.why}")
 
 
 def _wanted(run: Run, plan: Plan, state: StepState, planned: PlannedStep) -> tuple[ActState, ...]:
@@ -217,12 +217,13 @@ def _granted(run: Run, act: Act) -> tuple[bool, str]:
     return True, ""
 
 
-def _failed(step: Step, state: StepState, word: Word, why: str) -> Next:
+def failing(step: Step, word: Word, why: str) -> EndStep:
+    """The end of a step that failed, leading where its book says."""
     if step.on_failure == "ask":
-        return EndStep(state.id, word, why, ASKS)
+        return EndStep(step.id, word, why, ASKS)
     if step.on_failure.startswith("goto:"):
-        return EndStep(state.id, word, why, step.on_failure.removeprefix("goto:"))
-    return EndStep(state.id, word, why, STAYS)
+        return EndStep(step.id, word, why, step.on_failure.removeprefix("goto:"))
+    return EndStep(step.id, word, why, STAYS)
 
 
 def _choices(state: StepState) -> tuple[str, ...]:

@@ -181,6 +181,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         found: dict[str, str] = {}
         for capture in self.captures:
             if capture.member and capture.member != member:
+                if sum(1 for other in self.captures if other.name == capture.name) == 1:
+                    found[f"vars.{capture.name}.host"] = capture.member  # the one that has it: the leader, say
                 continue
             base = f"vars.{capture.name}"
             if capture.value is not None:
@@ -338,6 +340,7 @@ def _intended(step: StepState, event: ActIntended) -> StepState:
             why="",
             shows=event.shows or act.shows,
             digest=event.act_digest,
+            member=event.member,
             attempt=event.attempt,
             transcript=event.transcript,
         )

@@ -6,10 +6,11 @@ Import the fixtures by name: `from tests.servers.world_kit import cluster, datab
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from envtui.rules.run import Run, fold_all
 from tests.servers.postgres import PASSWORD, Database, cluster, database
 from tests.servers.sshd import ME, SSHD, Server, Servers, servers
 
-__all__ = ["NAME", "Kit", "cluster", "database", "kit", "kit_sql", "machines", "one"]
+__all__ = ["NAME", "Kit", "cluster", "database", "kit", "kit_sql", "machines", "one", "until"]
 
 E = TypeVar("E")
 
@@ -62,6 +63,15 @@ ALONE = """\
 
 PEOPLE = "schema: envtui/people@1\npeople: {asha: {name: Asha, principals: [asha], roles: [on-call]}}\n"
 HEAD = 'schema: envtui/runbook@1\nid: {id}\nenvironment: staging\ntitle: "A book of the tests"\nowner: team\n'
+
+
+async def until(there: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until something is so; patient, because the machine may be busy."""
+    for _ in range(round(seconds * 100)):
+        if there():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came")
 
 
 @dataclass
