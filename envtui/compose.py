@@ -8,9 +8,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from envtui.core.access import Permit, Terms
 from envtui.core.act import Act
@@ -44,8 +45,7 @@ THREADS = 24
 """Of one session: connections drain their streams in them (measured: 16 to 32 serve 300 hosts)."""
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class World(msgspec.Struct, frozen=True):
     """The trees, this user's state and configuration, and the way into an environment."""
 
     paths: Paths

@@ -21,8 +21,9 @@ EnvtuiError                     1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+import msgspec
 
 
 class EnvtuiError(Exception):
@@ -72,8 +73,7 @@ class UsageError(EnvtuiError):
     exit_code = 2
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True, order=True):
     """One thing wrong in a file. Lines and columns count from 1; 0 means the file as a whole."""
 
     file: str

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+import msgspec
 
 from .errors import Refused, UsageError
 
@@ -35,8 +36,7 @@ _CATEGORIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """Where a pattern was found: the text, and what its first group holds (None: no group, or not taken part)."""
 
     start: int
@@ -45,8 +45,7 @@ class Found:
     group: str | None
 
 
-@dataclass(slots=True)
-class _Place:
+class _Place(msgspec.Struct):
     """One place of a program: `char` (test), `split` (first, second), `jump`, `save`, `at` (what), `match`."""
 
     do: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from .environment import Environment, People
 from .runbook import Runbook
@@ -14,19 +15,17 @@ Place = tuple[int, int]
 """Line and column, from 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Book:
+class Book(msgspec.Struct, frozen=True):
     """A runbook with where it came from. `path` is relative to the tree, `folder` is its place on screen."""
 
     runbook: Runbook
     path: str
     folder: str
     sha256: str
-    positions: Mapping[Path, Place] = field(default_factory=dict, repr=False, compare=False)
+    positions: Mapping[Path, Place] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One file as it was found. Two trees with the same `inode` (device, number) share a file."""
 
     sha256: str
@@ -34,8 +33,7 @@ class Entry:
     inode: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(msgspec.Struct, frozen=True):
     """One environment's files. Hashes are sha256 in hex.
 
     `files` are sql/ and files/ by relative path; `policy_sha256` covers access/ and the manifest's access section,
@@ -46,18 +44,21 @@ class Tree:
     root: str
     environment: Environment
     books: Mapping[str, Book]
-    files: Mapping[str, bytes] = field(repr=False)
-    known_hosts: bytes = field(repr=False)
-    allowed_signers: str = field(repr=False)
-    revoked_keys: str = field(repr=False)
+    files: Mapping[str, bytes]
+    known_hosts: bytes
+    allowed_signers: str
+    revoked_keys: str
     people: People
     manifest_sha256: str
     policy_sha256: str
     roster_sha256: str
     trust_sha256: str
-    trusted_texts: Mapping[str, str] = field(repr=False)  # path -> text of what the trust screen shows
-    entries: Mapping[str, Entry] = field(default_factory=dict, repr=False)
-    positions: Mapping[Path, Place] = field(default_factory=dict, repr=False, compare=False)
+    trusted_texts: Mapping[str, str]  # path -> text of what the trust screen shows
+    entries: Mapping[str, Entry] = msgspec.field(default_factory=dict)
+    positions: Mapping[Path, Place] = msgspec.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Tree({self.root!r}, {len(self.books)} books)"  # not every file's text
 
     @property
     def name(self) -> str:

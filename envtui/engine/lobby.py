@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from envtui.core.environment import AccessPolicy
 from envtui.core.errors import Problem
@@ -17,8 +18,7 @@ TrustWord = Literal["trusted", "new", "changed"]
 LATEST_RUNS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(msgspec.Struct, frozen=True):
     """One environment, as the lobby shows it. `order` counts from 0 along `promotes_from`; `last` is the highest."""
 
     name: str
@@ -40,8 +40,7 @@ class Card:
         return shape(self.order, self.last)
 
 
-@dataclass(frozen=True, slots=True)
-class Lobby:
+class Lobby(msgspec.Struct, frozen=True):
     """All environments, in the order of promotion."""
 
     cards: tuple[Card, ...]

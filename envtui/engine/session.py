@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
+
+import msgspec
 
 from envtui import __version__
 from envtui.core.access import Request, Terms
@@ -38,16 +39,14 @@ from .ways import Ways
 from .writing import WriteAccess, quiet
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(msgspec.Struct, frozen=True):
     """Who sits here: the person's name and the machine's, as reported by themselves."""
 
     name: str
     machine: str
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True):
     """What is known of one member of a target. `error` '' and `shown` '' mean: not tried yet."""
 
     target: str
@@ -59,8 +58,7 @@ class Connection:
     error_code: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SessionStatus:
+class SessionStatus(msgspec.Struct, frozen=True):
     """What the banner says besides the run: reachability, ledger, protection as probed, the write gate's name."""
 
     connections: tuple[Connection, ...]

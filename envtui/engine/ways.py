@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+
+import msgspec
 
 from envtui.core.access import Permit
 from envtui.core.act import Act
@@ -12,8 +13,7 @@ from envtui.core.ports import Clock, Journal, Reader, Secrets, Signer, Spool, Tr
 from envtui.core.secret import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
+class Ways(msgspec.Struct, frozen=True):
     """`readers` by target kind; `writer` makes one for a permit and its act, and is the only way to write."""
 
     journal: Journal

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from envtui.core.access import Grant, Permit, Request, Terms
 from envtui.core.act import Act, Plan
@@ -28,8 +29,7 @@ def quiet(_: str) -> None:
     """For signers that need nobody's hand."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Through:
+class _Through(msgspec.Struct, frozen=True):
     """The journal with appends going through a run, so that the run's fold sees what `access` writes."""
 
     task: RunTask

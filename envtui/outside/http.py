@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlencode, urlsplit
+
+import msgspec
 
 from envtui.core.access import Permit
 from envtui.core.act import Act, HttpCall, Ref, SecretRef, Text
@@ -32,8 +33,7 @@ _READS = ("GET", "HEAD")
 _LOOK = "Look whether it happened (the step's probe) before anything else."
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(msgspec.Struct, frozen=True):
     method: str
     path: str  # encoded, with the query
     headers: dict[str, str]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -16,7 +17,6 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -48,16 +48,14 @@ POLL_SECONDS = 0.1
 """How often a follower looks whether another process has written."""
 
 _ENDS = (ActEnded, StepEnded, RunEnded, GrantEnded)
-_DECODER = msgspec.json.Decoder(Event)
 _Result = TypeVar("_Result")
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct):
     events: Sequence[Event]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Sequence[Entry]]
-    bodies: list[bytes] = field(default_factory=list)
+    bodies: list[bytes] = msgspec.field(default_factory=list)
 
     @property
     def ends(self) -> bool:
@@ -103,7 +101,9 @@ class SqliteJournal:
         if not events:
             return ()
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(events, loop, loop.create_future(), [body_of(event) for event in events])
+        bodies = [body_of(event) for event in events]
+        events = [_as_read(event, body) for event, body in zip(events, bodies, strict=True)]
+        waiting = _Waiting(events, loop, loop.create_future(), bodies)
         self._queue.put(waiting)
         return await waiting.future
 
@@ -206,12 +206,12 @@ class SqliteJournal:
             seq, prev = _head(connection, self._id)
             for one in batch:
                 entries: list[Entry] = []
-                for body in one.bodies:
+                for event, body in zip(one.events, one.bodies, strict=True):
                     seq += 1
                     at_ms = self._clock.wall_ms()
                     digest = row_hash(self._id, seq, at_ms, prev, body)
                     rows.append((seq, at_ms, prev, body, digest))
-                    entries.append(Entry(seq, at_ms, _DECODER.decode(body), digest.hex()))
+                    entries.append(Entry(seq, at_ms, event, digest.hex()))
                     prev = digest
                 results.append(entries)
             connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", rows)
@@ -294,6 +294,16 @@ def body_of(event: Event) -> bytes:
     if b"\\ud" not in body:
         return body
     return canonical(_unicode(msgspec.to_builtins(event)))
+
+
+def _as_read(event: Event, body: bytes) -> Event:
+    """The event as a reader of the ledger will see it: itself, unless it had to be escaped."""
+    return event if b"\\ud" not in body else _decoder().decode(body)
+
+
+@functools.cache  # its making takes longer than a run's first ten entries, and a run writes more than it reads
+def _decoder() -> msgspec.json.Decoder[Event]:
+    return msgspec.json.Decoder(Event)
 
 
 def _unicode(value: object) -> object:
@@ -380,9 +390,10 @@ def _entries(connection: sqlite3.Connection, after: int = 0, run: str | None = N
         sql += " AND instr(body, ?)"
         values.append(b'"run":' + canonical(run))
     entries: list[Entry] = []
+    decode = _decoder().decode
     for seq, at_ms, body, digest in connection.execute(sql + " ORDER BY seq", values):
         try:
-            event = _DECODER.decode(body)
+            event = decode(body)
         except msgspec.DecodeError as error:
             raise LedgerBroken(
                 f"Entry {seq} of the ledger cannot be read: {error}.",

@@ -5,16 +5,16 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 import envtui
 
 PRIVATE = 0o700
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(msgspec.Struct, frozen=True):
     """`runbooks` holds one folder for each environment; `state` is private to this user; `config` is a TOML file."""
 
     runbooks: Path

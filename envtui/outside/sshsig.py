@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from envtui.core.errors import Refused
 
@@ -41,8 +42,7 @@ _KEY_FIELDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Sshsig:
+class Sshsig(msgspec.Struct, frozen=True):
     """What an armoured signature says. `key` is 'TYPE BASE64'; `touched` is None for a key that knows no touch."""
 
     key: str

@@ -6,8 +6,9 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from urllib.parse import quote
+
+import msgspec
 
 from envtui.core.act import Bytes, Call, HttpCall, Mode, SecretRef, SqlCall, SshCall, Text
 from envtui.core.errors import UsageError
@@ -23,8 +24,7 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SAFE_IN_URL = "/:@!$&'()*+,;=-._~%?"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doing:
+class Doing(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that say what is done, whoever says it. `where` begins the errors: `step revert, undo`."""
 
     where: str
@@ -37,7 +37,7 @@ class Doing:
     sh: str | None = None
     args: tuple[str, ...] | Mapping[str, str] = ()
     stdin: Stdin | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = msgspec.field(default_factory=dict)
     cwd: str | None = None
     query: str | None = None
     file: str | None = None
@@ -47,12 +47,12 @@ class Doing:
     affected_max: int | None = None
     path: str | None = None
     method: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     body: str | None = None
     instructions: str | None = None
 
 
-_FIELDS = tuple(name for name in Doing.__slots__ if name not in ("where", "kind", "affected_max"))
+_FIELDS = tuple(name for name in Doing.__struct_fields__ if name not in ("where", "kind", "affected_max"))
 
 
 def doing(step: Step) -> Doing:

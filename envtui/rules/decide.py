@@ -7,7 +7,8 @@ write is proposed once: an act with an intent is never proposed again, whatever 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from envtui.core.act import Act, Plan, PlannedStep
 from envtui.core.events import Word
@@ -20,16 +21,14 @@ from .run import ASKS, STAYS, ActState, Run, StepState
 from .template import prose
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyRead:
+class ReadyRead(msgspec.Struct, frozen=True):
     """The acts of a read step that have not run; nobody has to be asked."""
 
     step: str
     acts: tuple[Act, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyWrite:
+class ReadyWrite(msgspec.Struct, frozen=True):
     """The next act of a write step. Without a grant that covers it, `why_not` says what is missing."""
 
     step: str
@@ -38,8 +37,7 @@ class ReadyWrite:
     why_not: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NeedsAnswer:
+class NeedsAnswer(msgspec.Struct, frozen=True):
     """A person chooses (`options`: label -> where it leads) or does something and says so (`ask`: name -> type)."""
 
     step: str
@@ -49,8 +47,7 @@ class NeedsAnswer:
     confirm: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NeedsPick:
+class NeedsPick(msgspec.Struct, frozen=True):
     step: str
     name: str
     columns: tuple[str, ...]
@@ -58,8 +55,7 @@ class NeedsPick:
     many: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NeedsDecision:
+class NeedsDecision(msgspec.Struct, frozen=True):
     """A step failed and its book says `on_failure: ask`. `choices`: retry (reads only), skip, stop."""
 
     step: str
@@ -67,20 +63,17 @@ class NeedsDecision:
     choices: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StartWait:
+class StartWait(msgspec.Struct, frozen=True):
     step: str
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     step: str
     until_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class EndStep:
+class EndStep(msgspec.Struct, frozen=True):
     """Nothing is left to do in the step: write its end down."""
 
     step: str
@@ -89,22 +82,19 @@ class EndStep:
     goto: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     word: Word
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
+class Doubt(msgspec.Struct, frozen=True):
     """A write's outcome is not known. Nothing goes on until a person has looked."""
 
     step: str
     act: str
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     word: Word
     why: str
 

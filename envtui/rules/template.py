@@ -8,7 +8,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from envtui.core.act import Part, Ref, SecretRef, Text, Value
 from envtui.core.errors import UsageError
@@ -18,8 +20,7 @@ _NAME = re.compile(r"(params|vars|run|each)(\.[A-Za-z_][A-Za-z0-9_-]*){1,2}")
 RUN_NAMES = ("id", "environment", "incident", "operator", "date", "host")
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(msgspec.Struct, frozen=True):
     """A place whose value is known: data from outside the book, kept apart from the book's own text until it is joined."""
 
     name: str
@@ -29,12 +30,11 @@ class Given:
 Piece = str | Given | Ref | SecretRef
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """What names mean while a plan is made: `known` has values now, `later` has types now and values at run time."""
 
-    known: Mapping[str, Value] = field(default_factory=dict)
-    later: Mapping[str, ValueType] = field(default_factory=dict)
+    known: Mapping[str, Value] = msgspec.field(default_factory=dict)
+    later: Mapping[str, ValueType] = msgspec.field(default_factory=dict)
 
     def at(self, member: str) -> Scope:
         """The same with `${run.host}` being `member`."""

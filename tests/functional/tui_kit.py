@@ -9,9 +9,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from envtui.compose import World
 from envtui.core.access import Permit
@@ -144,7 +146,7 @@ class ScriptedWriter:
     async def close(self) -> None: ...
 
 
-class ScriptedWorld(World):
+class ScriptedWorld(World, frozen=True):
     """The world as composed, but for the connections."""
 
     targets: Targets
@@ -210,9 +212,8 @@ def grow(folder: Path, *, ttl: str = "30m", signers: int = 1) -> dict[str, str]:
 
 def world(variables: dict[str, str], targets: Targets, *, trusted: bool = True) -> ScriptedWorld:
     """The world of these variables, its trees accepted."""
-    made = ScriptedWorld.of(variables)
-    assert isinstance(made, ScriptedWorld)
-    object.__setattr__(made, "targets", targets)
+    real = World.of(variables)
+    made = ScriptedWorld(real.paths, real.config, real.variables, targets)
     if trusted:
         for tree in made.forest().trees.values():
             made.accept(tree)

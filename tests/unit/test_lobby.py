@@ -31,13 +31,11 @@ def environment(name: str, promotes_from: str | None = None, **more: object) -> 
 
 
 def tree(name: str, promotes_from: str | None = None) -> Tree:
-    fields = {
+    return Tree(**{
         "root": f"/t/{name}", "environment": environment(name, promotes_from), "books": {}, "files": {}, "known_hosts": b"",
         "allowed_signers": "", "revoked_keys": "", "people": People(schema="envtui/people@1", people={}),
         "manifest_sha256": "", "policy_sha256": "", "roster_sha256": "", "trust_sha256": "", "trusted_texts": {},
-    }  # fmt: skip
-    known = Tree.__dataclass_fields__
-    return Tree(**{name: value for name, value in fields.items() if name in known})  # type: ignore[arg-type]
+    })  # fmt: skip
 
 
 def test_environments_stand_in_the_order_of_promotion() -> None:

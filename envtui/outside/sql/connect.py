@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from envtui.core.act import Act, Place
 from envtui.core.environment import Credential, Environment, Identity, SqlTarget
@@ -54,8 +56,7 @@ from pg_catalog.pg_roles r where r.rolname = session_user
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(msgspec.Struct, frozen=True):
     """What a connection showed of itself."""
 
     where: str

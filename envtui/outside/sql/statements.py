@@ -18,7 +18,6 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -43,8 +42,7 @@ ATOMIC = _ROWS | {"SelectStmt"}
 _BINDS = ATOMIC | {"ExplainStmt", "DeclareCursorStmt", "CreateTableAsStmt", "CallStmt"}
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(msgspec.Struct, frozen=True):
     """One statement: its text, its kind (a node name of PostgreSQL's grammar: `SelectStmt`), and where `$n` stands in it.
 
     `places` are (offset in the UTF-8 bytes of `text`, n), in order.
@@ -270,8 +268,7 @@ def _in_thread(data: bytes) -> bytes | _Wrong:
     return answers[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Wrong:
+class _Wrong(msgspec.Struct, frozen=True):
     message: str
     position: int  # in characters, from 1; 0: unknown
 

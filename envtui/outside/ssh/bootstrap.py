@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from envtui.core.errors import UsageError
 
@@ -47,8 +48,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]*\$?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What to run, in bytes: `argv`, or the script `sh` with `argv` as $1… ; as another account when `account` is not ''."""
 
     argv: tuple[bytes, ...] = ()
@@ -59,8 +59,7 @@ class Command:
     hidden: bool = False  # nothing of it on the command line, which every account of the host can see
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(msgspec.Struct, frozen=True):
     """`line` is for the login shell, `preamble` goes to stdin before the command's own input."""
 
     line: str

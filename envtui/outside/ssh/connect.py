@@ -1,8 +1,6 @@
 """One verified, authenticated SSH connection, and every foreign error of it in our words.
 
-The order is fixed: dial, key exchange, host key against the tree's own known_hosts, and only then authentication. The
-socket is ours because paramiko never sets TCP_NODELAY, which costs 40 ms a command; until the first command has answered
-TCP_QUICKACK is armed again after each read, because sshd waits for our delayed ACK just as long.
+The order is fixed: dial, key exchange, host key against the tree's own known_hosts, and only then authentication.
 """
 
 from __future__ import annotations
@@ -12,14 +10,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import paramiko
 
 from envtui.core.errors import AuthenticationFailed, EnvtuiError, Unreachable, WrongIdentity
 
+from .dial import KEEPALIVE, Endpoint, Line
 from .known_hosts import HostKey, KnownHosts
+from .library import paramiko
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,52 +27,7 @@ logging.getLogger("envtui").addHandler(logging.NullHandler())
 WINDOW = 2 * 1024 * 1024
 """Bytes that a host may send ahead on one channel: also the memory bound. Throughput collapses at 16 MiB."""
 
-KEEPALIVE = 15
-"""Seconds between keepalives; a peer that does not acknowledge for twice this long is gone."""
-
 _BROKEN = frozenset({"3des-cbc", "hmac-md5", "hmac-md5-96", "hmac-sha1-96"})
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where to connect and as whom. `member` is the name on screen."""
-
-    member: str
-    host: str
-    port: int
-    user: str
-
-    @property
-    def address(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    def __str__(self) -> str:
-        return f"{self.member} ({self.address})"
-
-
-class Line:
-    """A socket that acknowledges at once until `settle` is called. The rest of it is the socket's own."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._quick = hasattr(socket, "TCP_QUICKACK")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2 * KEEPALIVE * 1000)
-
-    def recv(self, size: int) -> bytes:
-        data = self._sock.recv(size)
-        if self._quick:
-            with suppress(OSError):  # closed meanwhile
-                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        return data
-
-    def settle(self) -> None:
-        self._quick = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
 
 
 class Link:
@@ -110,20 +62,22 @@ def connect(
     known: KnownHosts,
     key: paramiko.PKey,
     timeout: float,
-    through: Callable[[], paramiko.Channel] | None = None,
+    dialled: Callable[[], Any],
+    again: Callable[[], Any],
 ) -> Link:
-    """Connect, verify, authenticate; `timeout` seconds for each of dialling, key exchange and authentication. Blocks.
+    """Verify and authenticate; `timeout` seconds for each of key exchange and authentication. Blocks.
 
-    `through` gives a channel of a jump host in place of a socket. Raises Unreachable, WrongIdentity, AuthenticationFailed.
+    `dialled` gives the line, a socket or a channel of a jump host, and `again` another one to the same place. Raises
+    Unreachable, WrongIdentity, AuthenticationFailed.
     """
     expected = known.lookup(endpoint.host, endpoint.port)
     algorithms = expected.algorithms()
     try:
-        transport, line = _exchange_keys(endpoint, algorithms, timeout, through)
+        transport, line = _exchange_keys(endpoint, algorithms, timeout, dialled)
     except _NoCommonHostKey as error:
         # Of all the types that we know it has none: look at what it does show, to be able to say it.
         try:
-            transport, line = _exchange_keys(endpoint, (), timeout, through)
+            transport, line = _exchange_keys(endpoint, (), timeout, again)
         except _NoCommonHostKey:
             raise Unreachable(
                 f"{endpoint} has no host-key algorithm in common with us; it may sign with ssh-rsa (SHA-1) only.",
@@ -187,10 +141,10 @@ class _NoCommonHostKey(Exception):
 
 
 def _exchange_keys(
-    endpoint: Endpoint, algorithms: Sequence[str], timeout: float, through: Callable[[], paramiko.Channel] | None
+    endpoint: Endpoint, algorithms: Sequence[str], timeout: float, dialled: Callable[[], Any]
 ) -> tuple[paramiko.Transport, Any]:
     with translated(endpoint, "connecting"):
-        line: Any = through() if through else Line(socket.create_connection((endpoint.host, endpoint.port), timeout))
+        line = dialled()
     transport: paramiko.Transport | None = None
     try:
         with translated(endpoint, "agreeing on keys"):

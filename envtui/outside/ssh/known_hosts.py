@@ -12,13 +12,13 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from envtui.core.errors import InvalidFiles, Problem
 
 
-@dataclass(frozen=True, slots=True)
-class HostKey:
+class HostKey(msgspec.Struct, frozen=True):
     """A public host key as it travels: `type` is 'ssh-ed25519', 'ssh-rsa', …"""
 
     type: str
@@ -29,8 +29,7 @@ class HostKey:
         return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(msgspec.Struct, frozen=True):
     """What is said of one host: keys that it may show, and keys that nobody may show any more."""
 
     accepted: tuple[HostKey, ...]

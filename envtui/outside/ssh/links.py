@@ -6,9 +6,10 @@ import asyncio
 import functools
 import secrets as randomness
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from envtui.core.act import Mode, Place
 from envtui.core.environment import Environment, Identity, SshTarget
@@ -17,6 +18,7 @@ from envtui.core.pattern import safe_pattern
 from envtui.core.ports import Secrets
 
 from .bootstrap import Command, launch
+from .dial import Endpoint, dial
 from .known_hosts import KnownHosts
 
 if TYPE_CHECKING:  # paramiko takes its time to import: it is, in a thread, with the first connection
@@ -30,13 +32,12 @@ CHANNELS = 8
 """Commands at once on one connection; sshd allows 10 as shipped."""
 
 
-@dataclass(slots=True)
-class Opened:
+class Opened(msgspec.Struct):
     """A connection that showed what it is."""
 
     link: Link
     shown: str
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHANNELS))
+    slots: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(CHANNELS))
     users: int = 0
     retired: bool = False  # a command of it may still run: no new ones on it
 
@@ -45,8 +46,7 @@ class Opened:
         return self.link.alive and not self.retired
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """What connections of one environment are made of.
 
     `hosts` gives the read places of an ssh target by its name, for jump hosts. `timeout` in seconds, for each of dialling,
@@ -126,8 +126,6 @@ class Links:
         self._keys.clear()
 
     async def _open(self, place: Place, access: Mode) -> Opened:
-        from .connect import Endpoint, connect
-
         setting = self.setting
         target = setting.environment.targets.get(place.target)
         if not isinstance(target, SshTarget):
@@ -140,10 +138,21 @@ class Links:
             )
         host, port = _address(place.address)
         endpoint = Endpoint(place.member, host, port, place.user)
-        through = await self.through(place.via, host, port) if place.via else None
+        dialling = functools.partial(dial, endpoint, setting.timeout)
+        again = await self.through(place.via, host, port) if place.via else dialling
+        line = setting.executor.submit(again)  # the host prepares itself while paramiko and the key are loaded
         run = asyncio.get_running_loop().run_in_executor
-        key = await self._key(name)
-        link = await run(setting.executor, connect, endpoint, setting.known_hosts, key, setting.timeout, through)
+        try:
+            await run(setting.executor, _import_paramiko)
+            key = await self._key(name)
+        except BaseException:
+            line.add_done_callback(_hang_up)
+            raise
+        from .connect import connect
+
+        link = await run(
+            setting.executor, connect, endpoint, setting.known_hosts, key, setting.timeout, line.result, again
+        )
         try:
             identity = target.identity or setting.environment.identity.ssh
             shown = await run(setting.executor, _identity, link, identity, setting)
@@ -222,6 +231,15 @@ def _is(text: str, identity: Identity) -> bool:
     if identity.equals is not None:
         return text == identity.equals
     return identity.matches is not None and len(text) <= 4096 and safe_pattern(identity.matches).fullmatch(text)
+
+
+def _import_paramiko() -> None:
+    from . import connect  # noqa: F401  # in a thread: it takes its time
+
+
+def _hang_up(line: Future[Any]) -> None:
+    if not line.cancelled() and line.exception() is None:
+        line.result().close()
 
 
 def _channel(link: Link, host: str, port: int, timeout: float) -> paramiko.Channel:

@@ -6,7 +6,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from envtui.core.errors import Problem
 
@@ -16,8 +17,7 @@ MAX_CONTENT = 16 * 1024 * 1024
 _HASHED_ONLY = ("artifacts/", "evidence/")
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     """One file, read once. `content` is empty for artifacts and evidence, which are hashed and not kept."""
 
     sha256: str

@@ -10,7 +10,6 @@ import gc
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,8 +33,7 @@ SIGNERS = "access/allowed_signers"
 REVOKED = "access/revoked_keys"
 
 
-@dataclass(frozen=True, slots=True)
-class Forest:
+class Forest(msgspec.Struct, frozen=True):
     """All trees of one folder, by name, and every problem that reading them met.
 
     A tree whose manifest is unfit is missing; a tree with an unfit book is there without it. Problems of the tree that is

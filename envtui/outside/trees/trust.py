@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -29,8 +28,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     texts: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class TrustStatus:
+class TrustStatus(msgspec.Struct, frozen=True):
     """How a tree compares with what was accepted. `diff` is unified, safe to show, and empty when trusted."""
 
     word: Literal["trusted", "new", "changed"]

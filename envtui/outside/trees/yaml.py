@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from yaml.error import YAMLError
 from yaml.events import (
     AliasEvent,
@@ -47,8 +47,7 @@ _INVISIBLE = re.compile(
 _NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """One parsed file. `data` is str, list and dict only; None when the parser had to give up.
 
     `values` has the place of each value, `keys` the place of each key of an object; lines and columns count from 1.
