@@ -10,7 +10,11 @@ def main() -> int:
     if sys.argv[1:] in (["--version"], ["-V"]):
         from . import __version__
 
-        print(f"envtui {__version__}")  # noqa: T201 - the fast path does not load the command line
+        try:
+            print(f"envtui {__version__}", flush=True)  # noqa: T201 - the fast path does not load the command line
+        except OSError:
+            sys.stdout = None  # a full disk, or nobody: the interpreter would try again at its end, and complain
+            return 1
         return 0
     from .cli.main import main as command_line
 

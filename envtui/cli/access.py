@@ -23,10 +23,7 @@ from envtui.outside.system_clock import SystemClock
 from envtui.outside.trees.trust import Trust
 from envtui.rules import reading
 
-from .run import pairs
-
-READ_LIMIT = 4 * 1024 * 1024
-"""Characters that `sign` reads."""
+from .run import READ_LIMIT, pairs
 
 
 def add(verb: str, parser: argparse.ArgumentParser) -> None:

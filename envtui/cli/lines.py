@@ -24,6 +24,8 @@ from envtui.core.text import clean
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
 
+from .streams import unread
+
 SHOWN_LINES = 60
 """Lines of an act's output that are printed; the rest is counted and stays in the transcript."""
 
@@ -47,7 +49,10 @@ class Printer:
         self._say(f"{len(task.plan.steps)} steps, {writes or 'no'} writes · plan {task.plan.digest()[:16]}")
 
     def end(self) -> None:
-        sys.stdout.flush()
+        """Nobody needs to read along for a run to go on; where all of it is, is said."""
+        if unread():
+            env, run = self._session.environment.name, self._task.run.id
+            print(f"Nobody read the output to its end: envtui ledger show {env} {run}", file=sys.stderr)
 
     def _entry(self, entry: Entry) -> None:
         if self._json:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any, NoReturn
 
-from envtui.core.errors import EnvtuiError
+from envtui.core.errors import EnvtuiError, UsageError
 from envtui.core.text import clean, clean_line
+
+from .streams import lost, prepare
 
 VERBS: dict[str, tuple[str, str]] = {
     # verb: (module with add(parser) and run(args), one line of help)
@@ -32,12 +34,28 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """Arguments as they are written out: no shortened options, and what is wrong in one sentence with a way on."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **how})
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        say(f"{self.prog}: {clean_line(message, 1000)}.")
+        say(f"{self.prog} --help says more.")
+        raise SystemExit(2)
+
+
 def parser() -> argparse.ArgumentParser:
     """The top of the command line; a verb's own arguments are added when it is called."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="envtui",
-        description="Runbooks for dev, staging and production. Without a verb: the terminal interface.",
-        epilog="\n".join(f"  {verb:<10}{text}" for verb, (_, text) in VERBS.items()),
+        usage="envtui [--runbooks DIR] [--no-mouse] [ENV]\n       envtui [--runbooks DIR] VERB …",
+        description="Runbooks for dev, staging and production. Without a verb: the screens, in ENV when it is given.",
+        epilog="verbs (envtui VERB --help says more):\n"
+        + "\n".join(f"  {verb:<10}{text}" for verb, (_, text) in VERBS.items())
+        + "\n\nEnvironments: envtui list. To practise: envtui lab.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("verb", nargs="?", metavar="ENV | VERB", help="an environment to open, or one of the verbs below")
@@ -49,7 +67,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line. Returns the exit code of docs/command-line.md."""
-    _any_text()
+    prepare()
+    code = _main(argv)
+    if why := lost():
+        say(clean_line(f"stdout could not be written: {why}. What it should have said is cut off.", 1000))
+        code = code or 1
+    return code
+
+
+def _main(argv: Sequence[str]) -> int:
     try:
         return _run(argv)
     except EnvtuiError as error:
@@ -57,16 +83,11 @@ def main(argv: Sequence[str]) -> int:
         if error.remedy:
             say(clean(error.remedy, 2000))
         return error.exit_code
+    except SystemExit as error:  # from the parser: --help, or a wrong call that it has explained
+        return error.code if isinstance(error.code, int) else 0
     except KeyboardInterrupt:
         say("Interrupted.")
         return 130
-    except BrokenPipeError:
-        # Nobody reads any more; the interpreter's own flush at the end must not complain about that.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not {"run", "ask"}.intersection(argv):
-            return 0
-        say("Nobody reads the output any more, and the run was left where it was: `envtui ledger show` says where.")
-        return 1
     except OSError as error:
         _debug(error)
         place = f"{error.filename}: " if error.filename else ""
@@ -83,29 +104,38 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    verb_at = _verb_index(argv)
-    if verb_at is None:
+    at = _word_index(argv)
+    if at is None:
         return _screens(parser().parse_args(argv))
-    top = parser().parse_args([*argv[:verb_at]])
+    top = parser().parse_args(argv[:at])
     if top.runbooks:
         os.environ["ENVTUI_RUNBOOKS"] = top.runbooks
-    verb = argv[verb_at]
+    verb = argv[at]
+    if verb not in VERBS:
+        _require_environment(verb)
+        return _screens(parser().parse_args(argv))
     module = import_module(VERBS[verb][0])
-    sub = argparse.ArgumentParser(prog=f"envtui {verb}", description=VERBS[verb][1])
+    sub = Parser(prog=f"envtui {verb}", description=f"{verb}: {VERBS[verb][1]}.")
     module.add(verb, sub)
-    result: int = module.run(verb, sub.parse_args(argv[verb_at + 1 :]))
-    if sys.stdout:
-        sys.stdout.flush()  # here, where a reader that went away is no error
+    result: int = module.run(verb, sub.parse_args(argv[at + 1 :]))
     return result
 
 
-def _any_text() -> None:
-    """No text may end a run: what the terminal's encoding cannot show is escaped, and binary input is replaced."""
-    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace")):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=errors)
-    if sys.stdin is None:  # closed by whoever started us: as good as empty
-        sys.stdin = open(os.devnull)  # noqa: SIM115 - it stays open as long as the process
+def _require_environment(name: str) -> None:
+    """Raises UsageError, with what was probably meant, when no tree has that name."""
+    from envtui.outside.paths import Paths
+
+    folder = Paths.from_environment().runbooks
+    known = sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
+    if name in known:
+        return
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [*known, *VERBS], 2)
+    raise UsageError(
+        f"There is no environment and no verb {name[:80]!r}.",
+        f"Did you mean {' or '.join(near)}?" if near else "Environments: envtui list. Verbs: envtui --help.",
+    )
 
 
 def _debug(error: BaseException) -> None:
@@ -120,7 +150,8 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _verb_index(argv: Sequence[str]) -> int | None:
+def _word_index(argv: Sequence[str]) -> int | None:
+    """Where the verb or the environment stands."""
     skip = False
     for index, word in enumerate(argv):
         if skip:
@@ -128,7 +159,7 @@ def _verb_index(argv: Sequence[str]) -> int | None:
         elif word == "--runbooks":
             skip = True
         elif not word.startswith("-"):
-            return index if word in VERBS else None
+            return index
     return None
 
 

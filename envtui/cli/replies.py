@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeVar, cast
 
 from envtui.core.errors import UsageError
+from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step, ValueType
 from envtui.core.text import clean
 from envtui.rules.decide import NeedsAnswer, NeedsDecision, NeedsPick
+from envtui.rules.values import typed_answer
+
+T = TypeVar("T")
+Read = Callable[[str], object]
+"""An answer, understood. Raises UsageError for one that is not possible."""
 
 
 class Replies:
@@ -18,23 +26,37 @@ class Replies:
         self._given = dict(given)
         self._interactive = interactive
 
+    def check(self, book: Runbook) -> None:
+        """Before anything runs: raises one UsageError for every answer that no step of the book asks for or offers."""
+        asked = dict(_questions(book))
+        steps = {step.id for step in (*book.before, *book.steps)}
+        wrong = []
+        for name, text in self._given.items():
+            try:
+                if name in asked:
+                    asked[name](text)
+                elif name in steps:
+                    raise UsageError(f"The step {name} asks for no answer.", _asked(asked))
+                else:
+                    raise UsageError(f"{book.id} has no step that asks for {name!r}.", _asked(asked))
+            except UsageError as error:
+                wrong.append(f"--answer {name}={text}: {error}")
+        if wrong:
+            raise UsageError("\n".join(wrong))
+
     async def answer(self, needs: NeedsAnswer) -> tuple[str, dict[str, str]]:
         """(answer, values) for a `choose` or a `manual` step."""
         if needs.options:
             labels = list(needs.options)
-            text = await self._one(
-                needs.step, "\n".join(f"  {i}. {label}" for i, label in enumerate(labels, 1)), labels[0]
-            )
-            if text.isdigit() and 1 <= int(text) <= len(labels):
-                return labels[int(text) - 1], {}
-            leads = [label for label, to in needs.options.items() if text in (label, to)]
-            return (leads[0] if len(leads) == 1 else text), {}
-        values = {
-            name: await self._one(f"{needs.step}.{name}", f"  {name} ({kind})", "VALUE")
-            for name, kind in needs.ask.items()
-        }
-        example = needs.confirm or "done"
-        return await self._one(needs.step, f"  {needs.instructions}", example), values
+            shown = "\n".join(f"  {i}. {label}" for i, label in enumerate(labels, 1))
+            return await self._one(needs.step, shown, labels[0], partial(_choice, needs.step, needs.options)), {}
+        values = {}
+        for name, kind in needs.ask.items():
+            asked = f"{needs.step}.{name}"
+            values[name] = await self._one(asked, f"  {name} ({kind})", "VALUE", partial(_typed, asked, kind))
+        word = needs.confirm or "done"
+        said = await self._one(needs.step, f"  {needs.instructions}", word, partial(_word, needs.step, needs.confirm))
+        return said, values
 
     async def pick(self, needs: NeedsPick) -> list[int]:
         """Row indexes from 0. An answer is a row's number, or the text of its first cell."""
@@ -42,36 +64,107 @@ class Replies:
             f"  {i}. " + " | ".join(f"{c}={v}" for c, v in zip(needs.columns, row, strict=False))
             for i, row in enumerate(needs.rows, 1)
         )
-        text = await self._one(needs.step, table, "1")
-        indexes: list[int] = []
-        for word in text.split(","):
-            by_cell = [i for i, row in enumerate(needs.rows) if row and row[0] == word.strip()]
-            if len(by_cell) == 1:
-                indexes += by_cell
-            elif word.strip().isdigit():
-                indexes.append(int(word) - 1)
-            else:
-                raise UsageError(f"{word!r} is no row of {needs.step}.", f"Rows:\n{table}")
-        return indexes
+        return await self._one(needs.step, table, "1", partial(_rows, needs, table))
 
     async def decision(self, needs: NeedsDecision) -> str:
-        return await self._one(needs.step, f"  {needs.why}\n  one of: {', '.join(needs.choices)}", needs.choices[-1])
+        """What to do about a failed step."""
+        shown = f"  {needs.why}\n  one of: {', '.join(needs.choices)}"
+        return await self._one(needs.step, shown, needs.choices[-1], partial(_one_of, needs.step, needs.choices))
 
     async def confirm(self, step: str, phrase: str | None) -> None:
         """A phrase that a write step wants typed in full."""
-        if phrase is not None and await self._one(step, f"  type in full: {phrase}", phrase) != phrase:
-            raise UsageError(f"Step {step} is confirmed by typing: {phrase}", "Type it in full.")
+        if phrase is not None:
+            await self._one(step, f"  type in full: {phrase}", phrase, partial(_word, step, phrase))
 
-    async def _one(self, name: str, shown: str, example: str) -> str:
+    async def _one(self, name: str, shown: str, example: str, read: Callable[[str], T]) -> T:
+        """The answer as `read` understands it. Whoever sits there is asked again; what was given is refused."""
         if name in self._given:
-            return self._given.pop(name)
-        if self._interactive:
+            return read(self._given.pop(name))
+        while self._interactive:
             print(clean(shown, 8000), file=sys.stderr)
             print(f"{clean(name)} ? ", end="", file=sys.stderr, flush=True)
             line = await _line()
-            if line:
-                return line.strip()
+            if not line:
+                break
+            try:
+                return read(line.strip())
+            except UsageError as error:
+                print(clean(str(error), 8000), file=sys.stderr)
         raise UsageError(f"Step {name} needs an answer:\n{shown}", f"Give it: --answer {name}={example!r}")
+
+
+def _questions(book: Runbook) -> Iterator[tuple[str, Read]]:
+    """What a run of the book may ask for, and how an answer is understood as far as that can be said before."""
+    for step in (*book.before, *book.steps):
+        if isinstance(step, ChooseStep):
+            yield step.id, partial(_choice, step.id, step.options)
+        elif isinstance(step, ManualStep):
+            yield step.id, partial(_word, step.id, step.confirm or "")
+            for name, kind in step.ask.items():
+                asked = f"{step.id}.{name}"
+                yield asked, partial(_typed, asked, kind)
+        elif any(capture.pick in ("one", "many") for capture in step.capture.values()):
+            yield step.id, str  # a row: which there are, the run shows
+        elif words := _words(step):
+            yield step.id, partial(_one_of, step.id, words)
+
+
+def _words(step: Step) -> tuple[str, ...]:
+    confirm = (step.confirm,) if step.confirm else ()
+    if step.on_failure != "ask":
+        return confirm
+    return (*confirm, "skip", "stop") if step.mode == "write" else (*confirm, "retry", "skip", "stop")
+
+
+def _asked(asked: Mapping[str, Read]) -> str:
+    return f"It asks for: {', '.join(asked)}." if asked else "Leave it out: no step of this book asks for one."
+
+
+def _choice(step: str, options: Mapping[str, str], text: str) -> str:
+    """The label of an option, named by its number, by itself, or by where it alone leads."""
+    labels = list(options)
+    if text in options:
+        return text
+    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= len(labels):
+        return labels[int(text) - 1]
+    leads = [label for label, to in options.items() if to == text]
+    if len(leads) != 1:
+        offers = "; ".join(f"{label!r} (leads to {to})" for label, to in options.items())
+        raise UsageError(f"{text!r} is no answer to {step}.", f"One of: {offers}.")
+    return leads[0]
+
+
+def _rows(needs: NeedsPick, table: str, text: str) -> list[int]:
+    indexes: list[int] = []
+    for word in (part.strip() for part in text.split(",")):
+        by_cell = [i for i, row in enumerate(needs.rows) if row and row[0] == word]
+        if len(by_cell) == 1:
+            indexes += by_cell
+        elif word.isascii() and word.isdigit() and 1 <= int(word[:9]) <= len(needs.rows):
+            indexes.append(int(word) - 1)
+        else:
+            raise UsageError(f"{word!r} is no row of {needs.step}.", f"Rows:\n{table}")
+    return indexes
+
+
+def _one_of(step: str, words: Sequence[str], text: str) -> str:
+    if text not in words:
+        raise UsageError(f"{text!r} is no answer to {step}.", f"One of: {', '.join(words)}.")
+    return text
+
+
+def _word(step: str, phrase: str, text: str) -> str:
+    """What confirms a step: its phrase, else `done`, or nothing but Enter."""
+    if phrase and text != phrase:
+        raise UsageError(f"Step {step} is confirmed by typing: {phrase}", "Type it in full.")
+    if not phrase and text not in ("", "done"):
+        raise UsageError(f"{text!r} is no answer to {step}.", "Do what it says, then answer: done.")
+    return text
+
+
+def _typed(name: str, kind: str, text: str) -> str:
+    typed_answer(name, cast("ValueType", kind), text)
+    return text
 
 
 async def _line() -> str:

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from envtui.compose import World
@@ -25,6 +24,9 @@ from .lines import Printer
 from .replies import Replies
 
 T = TypeVar("T")
+
+READ_LIMIT = 4 * 1024 * 1024
+"""Characters of a paste that are read, by `sign` too."""
 
 EXIT = {"OK": 0, "FAILED": 1, "TIMED OUT": 1, "CANCELLED": 1, "REFUSED": 1, "SKIPPED": 0, "UNDONE": 1, "IN DOUBT": 5}
 
@@ -54,14 +56,15 @@ def run(verb: str, args: argparse.Namespace) -> int:
 
 async def _run(args: argparse.Namespace) -> int:
     params = pairs(args.param, "--param")
+    replies = Replies(pairs(args.answer, "--answer"), interactive=sys.stdin.isatty() and not args.json)
     world = World.of(os.environ)
     blocks = _blocks(args.grant) if args.grant else ""
     async with await world.open(args.environment) as session:
-        if blocks:
+        replies.check(session.book(args.book).runbook)
+        if args.grant:
             task = await session.start_granted(args.book, params, blocks)
         else:
             task = await session.start(session.plan(args.book, params))
-        replies = Replies(pairs(args.answer, "--answer"), interactive=sys.stdin.isatty() and not args.json)
         return await _through(session, task, replies, Printer(args.json, session, task))
 
 
@@ -159,7 +162,17 @@ def pairs(given: Sequence[str], option: str) -> dict[str, str]:
 
 
 def _blocks(name: str) -> str:
+    """What was pasted. Raises UsageError when it cannot be read, or goes on for longer than any paste."""
     try:
-        return sys.stdin.read() if name == "-" else Path(name).read_text(errors="replace")
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}.", "Name the file that holds the blocks.") from error
+        if name == "-":
+            text = sys.stdin.read(READ_LIMIT + 1)
+        else:
+            with open(name, errors="replace") as file:
+                text = file.read(READ_LIMIT + 1)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no name of a file"
+        raise UsageError(f"{name} cannot be read: {why}.", "Name the file that holds the blocks.") from error
+    if len(text) > READ_LIMIT:
+        what = "stdin" if name == "-" else name
+        raise UsageError(f"{what} holds more than a request and its sign-offs.", "Name the file that holds the blocks.")
+    return text
