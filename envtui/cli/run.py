@@ -133,7 +133,7 @@ async def _through(session: EnvironmentSession, task: RunTask, replies: Replies,
         printer.end()
         return 130
     except NeedsWrite as error:
-        await task.abandon(f"needs write access: {error.message}")
+        await task.abandon(_why(session, f"needs write access: {error.message}"))
         printer.end()
         raise NeedsWrite(
             error.message,
@@ -141,11 +141,16 @@ async def _through(session: EnvironmentSession, task: RunTask, replies: Replies,
         ) from error
     except EnvtuiError as error:
         if task.run.word is None and not task.run.in_doubt:
-            await task.abandon(error.message)
+            await task.abandon(_why(session, error.message))
         printer.end()
         raise
     printer.end()
     return EXIT.get(task.run.word or "FAILED", 1)
+
+
+def _why(session: EnvironmentSession, message: str) -> str:
+    """A message of several lines as one, for the ledger."""
+    return session.ways.masked(" ".join(message.split()))
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, str]:
