@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -30,6 +30,9 @@ from . import actions
 from .banner import Banner, banner
 from .driver import TerminalDriver
 from .theme import PALETTES, theme
+
+LOBBY = 2
+"""Screens that are open in the lobby: Textual's own, and the environments."""
 
 
 class _Backstop(LineFilter):
@@ -139,10 +142,12 @@ class EnvtuiApp(App[int]):
 
     def say(self, error: EnvtuiError | str) -> None:
         """A refusal or a failure, where the eye is; it stays until something else happens."""
-        text = str(error)
-        self.notify(clean(text, 1200), severity="error", timeout=20, markup=False)
+        self.clear_notifications()
+        self.notify(clean(str(error), 1200), severity="error", timeout=20, markup=False)
 
     def tell(self, text: str) -> None:
+        """Something worth knowing, for a moment. One message at a time: the newest takes the place of the one before."""
+        self.clear_notifications()
         self.notify(clean(text, 600), timeout=6, markup=False)
 
     # -- environment ---------------------------------------------------------------------------------------------
@@ -160,7 +165,10 @@ class EnvtuiApp(App[int]):
         return banner(self.session, run, round(time.time() * 1000), clean(lobby, 200))
 
     def open_environment(self, name: str) -> None:
-        self.work(self._open(name))
+        if self.session is not None and self.session.environment.name != name:
+            self._when_left(lambda: self.work(self._open(name)))
+        else:
+            self.work(self._open(name))
 
     async def _open(self, name: str) -> None:
         if self.session is not None and self.session.environment.name != name:
@@ -222,6 +230,7 @@ class EnvtuiApp(App[int]):
     def on_key(self, event: Key) -> None:
         if self._go_next:
             self._go_next = False
+            self.clear_notifications()
             went = {"e": "environments", "b": "runbooks", "r": "runs", "l": "ledger"}.get(event.key)
             if went:
                 event.stop()
@@ -237,8 +246,7 @@ class EnvtuiApp(App[int]):
     def go(self, where: str) -> None:
         """Show one of the main screens."""
         if where == "environments":
-            while len(self.screen_stack) > 2:
-                self.pop_screen()
+            self._when_left(self._home)
             return
         if self.session is None:
             self.tell("Open an environment first.")
@@ -255,6 +263,17 @@ class EnvtuiApp(App[int]):
             from .screens.ledger import LedgerScreen
 
             self.push_screen(LedgerScreen())
+
+    def back(self) -> None:
+        """To the screen before; where that is the lobby, the environment is left."""
+        if len(self.screen_stack) > LOBBY + 1:
+            self.pop_screen()
+        else:
+            self._when_left(self._home)
+
+    def _home(self) -> None:
+        while len(self.screen_stack) > LOBBY:
+            self.pop_screen()
 
     def action_help(self) -> None:
         from .screens.help import HelpScreen
@@ -274,23 +293,33 @@ class EnvtuiApp(App[int]):
             self.copy(selected)
         elif self.run_task is not None and self.run_task.busy:
             self.run_task.stop()
-            self.tell("Stopping after the current act.")
+            self.tell("Stopping after the current act; polls and waits stop now.")
         else:
             self.tell("Press q to leave.")
 
     async def action_quit(self) -> None:
+        self._when_left(lambda: self.work(self._leave(0)))
+
+    def _when_left(self, go: Callable[[], None]) -> None:
+        """Go, after a person said so when something is under way in the open environment."""
         busy = [task for task in (self.session.tasks if self.session else ()) if task.busy]
         if not busy:
-            await self._leave(0)
+            go()
             return
         from .dialogs.prompt import Prompt
 
-        async def decide(typed: str | None) -> None:
-            if typed == "leave":
-                await self._leave(0)
+        def decide(typed: str | None) -> None:
+            if typed is None:
+                return
+            if typed.strip() == "leave":
+                self.tell("Leaving: a read stops now; a write has a few seconds to end, else it is in doubt.")
+                go()
+            else:
+                self.tell("Nothing was left: type the word leave.")
 
-        said = f"{len(busy)} run{'s' if len(busy) > 1 else ''} in the middle of an act. A write that is cut off is in doubt."
-        self.push_screen(Prompt("Leave?", said, "type leave"), decide)
+        goes = "1 run is" if len(busy) == 1 else f"{len(busy)} runs are"
+        said = f"{goes} in the middle of an act. A read is cancelled; a write that does not end at once is in doubt.\nType leave."
+        self.push_screen(Prompt("Leave?", said, "leave"), decide)
 
     def copy(self, text: str) -> None:
         """To the terminal's clipboard, cleaned and at most 64 KiB; not every terminal takes it."""

@@ -12,7 +12,9 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 from tui_kit import ScriptedWorld, Targets, grow, incident, world
 
+from envtui.core.act import Act
 from envtui.core.events import GrantActivated, Noted, RunStarted, SignedOff
+from envtui.core.ports import Reading, Sink
 from envtui.engine.runner import RunTask
 from envtui.tui.app import EnvtuiApp
 
@@ -315,26 +317,96 @@ async def test_skip_and_note_go_into_the_ledger_with_their_words(tmp_path: Path)
         assert [e.event.text for e in entries if isinstance(e.event, Noted)] == ["began at nine"]
 
 
-async def test_leaving_while_an_act_is_under_way_asks_first(tmp_path: Path) -> None:
+class Slow:
+    """A target whose reads wait until they are let go; a cancelled one is gone."""
+
+    def __init__(self, at: Sitting) -> None:
+        self.gate = asyncio.Event()
+        self.begun = 0
+        reader = at.app.session.ways.readers["ssh"]  # type: ignore[union-attr]
+        original = reader.read
+
+        async def read(act: Act, sink: Sink) -> Reading:
+            self.begun += 1
+            await self.gate.wait()
+            return await original(act, sink)
+
+        reader.read = read  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("keys", [("q",), ("escape", "escape", "escape"), ("g", "e")], ids=" ".join)
+async def test_leaving_while_an_act_is_under_way_asks_first(tmp_path: Path, keys: tuple[str, ...]) -> None:
     async with sitting(tmp_path) as at:
-        gate = asyncio.Event()
         await at.open()
-        original = at.task._once  # type: ignore[attr-defined]
-
-        async def waiting(proposed: object) -> object:
-            await gate.wait()
-            return await original(proposed)
-
-        at.task._once = waiting  # type: ignore[method-assign, assignment]
+        slow = Slow(at)
         await at.press("r")
-        await at.until(lambda: at.task.busy, "the act")
-        await at.press("q")
+        await at.until(lambda: slow.begun == 2, "the act")
+        await at.press(*keys)
         await at.screen("Prompt")
         await at.press("escape")
-        await at.screen("RunScreen")
+        await at.screen("RunbooksScreen" if "escape" in keys else "RunScreen")
+        await at.press(*keys[-2:] if keys[0] == "g" else keys[:1])
+        await at.screen("Prompt")
+        await at.type("yes")
+        await at.press("enter")
+        await at.until(lambda: "type the word leave" in at.said, "the word")
         assert at.app.is_running
-        gate.set()
+        assert at.app.session is not None
+        assert at.task.busy
+        slow.gate.set()
         await at.idle()
+        assert at.task.run.step("up").word == "OK"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("keys", [("q",), ("escape", "escape", "escape"), ("g", "e")], ids=" ".join)
+async def test_leaving_in_the_middle_ends_the_read_in_the_ledger(tmp_path: Path, keys: tuple[str, ...]) -> None:
+    async with sitting(tmp_path) as at:
+        await at.open()
+        slow = Slow(at)
+        task = at.task
+        await at.press("R")
+        await at.until(lambda: slow.begun == 2, "the act")
+        await at.press(*keys)
+        await at.screen("Prompt")
+        await at.type("leave")
+        await at.pilot.press("enter")
+        await at.until(lambda: at.app.session is None, "closed")
+        assert task.run.word == "CANCELLED"
+        assert [act.word for act in task.run.steps[0].acts] == ["CANCELLED", "CANCELLED"]
+        assert at.targets.read == []
+        (run,) = at.world.runs("production")
+        assert (run.word, run.in_doubt) == ("CANCELLED", ())
+
+
+async def test_ctrl_c_stops_after_the_act_and_says_how_to_leave(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.open()
+        await at.press("ctrl+c")
+        assert "q" in at.said
+        slow = Slow(at)
+        await at.press("R")
+        await at.until(lambda: slow.begun == 2, "the act")
+        await at.press("ctrl+c")
+        assert "after the current act" in at.said
+        slow.gate.set()
+        await at.idle()
+        assert at.task.run.step("up").word == "OK"  # type: ignore[union-attr]
+        assert at.targets.read == ["up@gw1-production", "up@gw2-production"]  # the next read did not begin
+        assert at.app.is_running
+
+
+async def test_one_message_at_a_time_and_the_hint_of_g_goes_with_its_letter(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.open()
+        for _ in range(3):
+            await at.press("t")
+        assert len(at.app._notifications) == 1
+        await at.press("g")
+        assert "b runbooks" in at.said
+        assert len(at.app._notifications) == 1
+        await at.press("b")
+        await at.screen("RunbooksScreen")
+        assert at.said == ""
 
 
 async def test_an_untrusted_tree_is_shown_and_its_name_typed_before_it_opens(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ class RunbooksScreen(FramedScreen):
             field.value = ""
             self.query_one("#books").focus()
         else:
-            self.app.pop_screen()
+            self.envtui.back()
 
     def action_look(self) -> None:
         session = self.envtui.session
