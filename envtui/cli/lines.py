@@ -20,6 +20,7 @@ from envtui.core.events import (
     StepEnded,
     WaitStarted,
 )
+from envtui.core.shape import span
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
@@ -71,7 +72,7 @@ class Printer:
                 facts += [f"status {event.status}"] if event.status is not None else []
                 facts += [f"{event.rows} rows"] if event.rows is not None else []
                 facts += [f"{event.affected} affected"] if event.affected is not None else []
-                facts.append(f"{event.milliseconds / 1000:.2f} s")
+                facts.append(span(event.milliseconds))
                 self._say(
                     f"  {event.act}: {event.word} · {' · '.join(facts)}"
                     + (f" · {event.why}" if event.why and event.word != "OK" else "")

@@ -32,6 +32,17 @@ def seconds(duration: str) -> float:
     """Seconds in a `Duration`. Raises ValueError when the text is none."""
     digits = duration.rstrip("mshd")
     unit = _UNITS.get(duration[len(digits) :])
-    if unit is None or not (digits.isascii() and digits.isdigit()):
-        raise ValueError(f"{duration!r} is no duration: a number and ms, s, m, h or d")
+    if unit is None or not (digits.isascii() and digits.isdigit()) or len(digits) > 12:
+        raise ValueError(f"{duration[:80]!r} is no duration: a number and ms, s, m, h or d")
     return int(digits) * unit
+
+
+def span(milliseconds: int) -> str:
+    """A length of time for people, the two largest units of it: `0.42 s`, `12 s`, `3 min 5 s`, `2 h`, `1 d 6 h`."""
+    whole = max(0, milliseconds) // 1000
+    if whole < 10:
+        return f"{max(0, milliseconds) / 1000:.2f}".rstrip("0").rstrip(".") + " s"
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (whole % 60, "s"))
+    first = next(at for at, (number, _) in enumerate(parts) if number)
+    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number)

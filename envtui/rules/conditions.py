@@ -22,7 +22,7 @@ from envtui.core.act import Plan
 from envtui.core.environment import AccessPolicy
 from envtui.core.errors import Refused
 from envtui.core.ports import Signature
-from envtui.core.shape import seconds
+from envtui.core.shape import seconds, span
 
 SKEW_MS = 120_000
 """Clocks of two laptops may differ by this much (design/access: above 60 s is shown, above 120 s blocks)."""
@@ -398,9 +398,3 @@ def _nobody(terms: Terms) -> str:
 
 def _ms(duration: str) -> int:
     return round(seconds(duration) * 1000)
-
-
-def span(milliseconds: int) -> str:
-    """`4 min 10 s`, `59 s`."""
-    whole = max(0, milliseconds) // 1000
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"

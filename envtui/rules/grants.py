@@ -26,8 +26,9 @@ from envtui.core.access import (
 )
 from envtui.core.act import Act, Plan
 from envtui.core.errors import Refused
+from envtui.core.shape import span
 
-from .conditions import Refusals, examine, of_signoff, refuse, span
+from .conditions import Refusals, examine, of_signoff, refuse
 
 JUMP_MS = 2_000
 """A wall clock that fell behind the boot clock by more than this since activation was set back: above what NTP slews."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from envtui.core.access import Incident, Request
 from envtui.core.act import Plan
+from envtui.core.shape import span
 
 from .shows import multiline
 
@@ -23,7 +24,7 @@ def lines(request: Request, incident: Incident, plan: Plan | None) -> Iterator[t
     yield "Book", f"{request.book} ({request.book_sha256[:12]}), run {request.run}"
     for name, value in request.inputs.items():
         yield "Input", f"{name} = {value.reference if value.secret else value.text} ({value.origin})"
-    yield "For", f"{request.ttl_ms // 60_000} min from activation"
+    yield "For", f"{span(request.ttl_ms)} from activation"
     yield "Valid until", moment(request.expires_ms)
     yield "Plan", request.plan_digest
     if plan is not None:

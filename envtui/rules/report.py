@@ -29,10 +29,11 @@ from envtui.core.events import (
     run_of,
 )
 from envtui.core.redact import shapes
+from envtui.core.shape import span
 from envtui.core.text import clean, clean_line
 
 from .run import fold
-from .words import duration, in_words, inputs_in_words, outcome_in_words, stamp
+from .words import in_words, inputs_in_words, outcome_in_words, stamp
 
 _TEXT = 2_000
 _COMMAND = 20_000
@@ -97,7 +98,7 @@ def _facts(
         yield "Plan", started.plan_digest
     yield "Started", stamp(entries[0].at_ms, zone)
     if ended is not None and isinstance(ended.event, RunEnded):
-        yield "Ended", f"{stamp(ended.at_ms, zone)}, after {duration(max(0, ended.at_ms - entries[0].at_ms))}"
+        yield "Ended", f"{stamp(ended.at_ms, zone)}, after {span(max(0, ended.at_ms - entries[0].at_ms))}"
         yield "Outcome", f"{ended.event.word}{', ' if ended.event.why else ''}{ended.event.why}"
     else:
         yield "Outcome", "not ended"

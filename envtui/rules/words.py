@@ -31,6 +31,7 @@ from envtui.core.events import (
     WaitStarted,
     WriteNeeded,
 )
+from envtui.core.shape import span
 
 
 def in_words(event: Event) -> str:
@@ -89,7 +90,7 @@ def in_words(event: Event) -> str:
 
 def outcome_in_words(event: ActEnded) -> str:
     """Exit status, rows and size of an act, as far as it had them, and how long it took."""
-    said = [duration(event.milliseconds)]
+    said = [span(event.milliseconds)]
     for number, word in (
         (event.exit, "exit {}"),
         (event.status, "status {}"),
@@ -123,19 +124,6 @@ def inputs_in_words(values: dict[str, Value]) -> str:
 def value_in_words(value: Value) -> str:
     """A value; of a secret only where it is."""
     return f"secret {value.reference}".strip() if value.secret else value.text
-
-
-def duration(milliseconds: int) -> str:
-    """`0.42 s`, `12 s`, `3 m 05 s`, `2 h 07 m`."""
-    seconds = milliseconds / 1000
-    if seconds < 10:
-        return f"{seconds:.2f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} m {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} m"
 
 
 def stamp(at_ms: int, zone: tzinfo | None = None) -> str:

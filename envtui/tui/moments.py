@@ -23,13 +23,3 @@ def moment(ms: int) -> str:
     utc = local.astimezone(dt.UTC)
     day = "" if local.date() == dt.date.today() else f"{local:%Y-%m-%d} "
     return f"{day}{local:%H:%M:%S} ({utc:%H:%M} UTC)"
-
-
-def span(ms: int) -> str:
-    """`4 min 12 s`."""
-    seconds = max(0, ms) // 1000
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"

@@ -32,7 +32,7 @@ from envtui.core.events import (
 from envtui.core.text import UNSAFE
 from envtui.outside.ledger import SqliteJournal
 from envtui.rules.report import code, report, text
-from envtui.rules.words import duration, in_words, stamp
+from envtui.rules.words import in_words, stamp
 from tests.functional.test_ledger import StillClock
 
 ZONE = timezone(timedelta(hours=5, minutes=30))
@@ -293,13 +293,6 @@ def test_text_and_code_cannot_leave_their_place() -> None:
     assert text("- 1") == "\\- 1"
     assert text("1. see www.evil.org, http://evil.org") == "1\\. see www\\.evil.org, http\\://evil.org"
     assert list(code("x\n````\ny")) == ["`````", "x", "````", "y", "`````"]
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "words"), [(420, "0.42 s"), (12_000, "12 s"), (185_000, "3 m 05 s"), (7_620_000, "2 h 07 m")]
-)
-def test_durations(milliseconds: int, words: str) -> None:
-    assert duration(milliseconds) == words
 
 
 def test_a_moment_is_told_in_utc_and_here() -> None:

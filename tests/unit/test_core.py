@@ -17,7 +17,7 @@ from envtui.core.canonical import SIGNED_LIMIT, canonical, digest, parse
 from envtui.core.errors import EnvtuiError, Refused
 from envtui.core.ids import new_id
 from envtui.core.secret import Secret
-from envtui.core.shape import seconds
+from envtui.core.shape import seconds, span
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
@@ -113,6 +113,26 @@ def test_every_error_has_an_exit_code_a_meaning_and_a_place_in_the_tree() -> Non
 
 def test_durations_are_numbers_with_units() -> None:
     assert [seconds(text) for text in ("500ms", "30s", "15m", "4h", "7d")] == [0.5, 30, 900, 14400, 604800]
-    for text in ("", "5", "m", "1.5h", "5 m", "5w", "-5s", "٣s"):
+    for text in ("", "5", "m", "1.5h", "5 m", "5w", "-5s", "٣s", "9" * 400 + "d"):
         with pytest.raises(ValueError, match="no duration"):
             seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "said"),
+    [
+        (-1, "0 s"),
+        (0, "0 s"),
+        (420, "0.42 s"),
+        (9_999, "10 s"),
+        (12_900, "12 s"),
+        (60_000, "1 min"),
+        (185_000, "3 min 5 s"),
+        (7_620_000, "2 h 7 min"),
+        (7_205_000, "2 h"),
+        (30 * 86_400_000, "30 d"),
+        (109_000_000, "1 d 6 h"),
+    ],
+)
+def test_a_length_of_time_in_words(milliseconds: int, said: str) -> None:
+    assert span(milliseconds) == said

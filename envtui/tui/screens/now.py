@@ -5,12 +5,13 @@ from __future__ import annotations
 from textual.content import Content
 
 from envtui.core.environment import AccessPolicy
+from envtui.core.shape import span
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
 from envtui.rules.decide import Done, Doubt, NeedsAnswer, NeedsDecision, NeedsPick, ReadyRead, ReadyWrite, Waiting
 
 from ..framed import dim, key, words
-from ..moments import moment, span
+from ..moments import moment
 from ..widgets.steps import GLYPHS
 
 Said = tuple[str, Content | str, str]
