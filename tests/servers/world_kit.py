@@ -42,7 +42,7 @@ data: synthetic
 credentials:
   shell: {{kind: ssh, access: read, user: {me}, key: "file:{reader}"}}
   shell-write: {{kind: ssh, access: write, user: {me}, key: "file:{writer}"}}
-{sql_credentials}targets:
+{sql_credentials}{credentials}targets:
 {targets}
 identity:
   ssh: {{argv: [printenv, ENVTUI_TEST_ID], equals: "staging:one"}}
@@ -63,6 +63,21 @@ ALONE = """\
 
 PEOPLE = "schema: envtui/people@1\npeople: {asha: {name: Asha, principals: [asha], roles: [on-call]}}\n"
 HEAD = 'schema: envtui/runbook@1\nid: {id}\nenvironment: staging\ntitle: "A book of the tests"\nowner: team\n'
+
+HURRIED = """
+import sys
+from functools import partial
+from envtui.__main__ import main
+from envtui.outside import http
+from envtui.outside.sql import connect
+from envtui.outside.ssh import links
+
+http.HttpReader = partial(http.HttpReader, seconds=1.0)
+http.HttpWriter = partial(http.HttpWriter, seconds=1.0)
+connect.Connector = partial(connect.Connector, seconds=1.0)
+links.Setting = partial(links.Setting, timeout=1.0)
+sys.exit(main())
+"""
 
 
 async def until(there: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -86,6 +101,7 @@ class Kit:
     targets: dict[str, str] = field(default_factory=dict)
     access: str = ALONE
     user: str = ME
+    credentials: str = ""  # more of them, as lines of YAML
 
     def __post_init__(self) -> None:
         self.tree = self.folder / "runbooks" / NAME
@@ -143,6 +159,7 @@ class Kit:
                 writer=self.servers.key("writer"),
                 targets="\n".join(f"  {name}: {{{text}}}" for name, text in self.targets.items()),
                 sql_credentials=SQL_CREDENTIALS if self.db is not None else "",
+                credentials=self.credentials,
                 access=self.access.rstrip(),
             ),
         )
@@ -174,6 +191,13 @@ class Kit:
         """`envtui WORDS` to its end."""
         return subprocess.run(
             self.argv(*words), env=self.variables, input=stdin, capture_output=True, text=True, timeout=120
+        )
+
+    def hurried(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """As `cli`, with a second's patience for connections instead of many."""
+        argv = [sys.executable, "-c", HURRIED, *words]
+        return subprocess.run(
+            argv, env=self.variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
         )
 
     def popen(self, *words: str) -> subprocess.Popen[str]:
