@@ -21,7 +21,7 @@ from envtui.engine.access import Review
 from envtui.outside.incident_file import register_of
 from envtui.outside.system_clock import SystemClock
 from envtui.outside.trees.trust import Trust
-from envtui.rules import reading
+from envtui.rules import conditions, reading
 
 from .run import READ_LIMIT, pairs
 
@@ -32,12 +32,22 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("environment", metavar="ENV")
         parser.add_argument("book", metavar="BOOK")
         parser.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
-        parser.add_argument("--incident", default="", metavar="ID", help="the incident under which it is done")
+        parser.add_argument(
+            "--incident", default="", metavar="ID", help="the incident under which it is done, where one is required"
+        )
         parser.add_argument("--reason", required=True, metavar="TEXT", help="why it has to be changed now")
         parser.add_argument(
-            "--for", dest="ttl", default="", metavar="30m", help="how long (default: what policy allows)"
+            "--for",
+            dest="ttl",
+            default="",
+            metavar="30m",
+            help="for how long: 90s, 30m, 2h (default: all that the environment allows)",
         )
-        parser.add_argument("--full", action="store_true", help="send the plan along, to find a difference")
+        parser.add_argument(
+            "--full",
+            action="store_true",
+            help="send the whole plan along, so that the signer sees any difference in full",
+        )
     elif verb == "sign":
         parser.add_argument("environment", metavar="ENV")
         parser.add_argument("--deny", action="store_true", help="answer no")
@@ -49,15 +59,15 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
     else:
         does = parser.add_subparsers(dest="does", required=True, metavar="open|close|list")
         opening = does.add_parser("open", help="record an incident; prints its id")
-        opening.add_argument("environment", metavar="ENV")
-        opening.add_argument("--title", required=True, metavar="TEXT")
-        opening.add_argument("--severity", default="", metavar="TEXT")
+        opening.add_argument("environment", metavar="ENV", help="the environment that it is about")
+        opening.add_argument("--title", required=True, metavar="TEXT", help="what is wrong, in one line")
+        opening.add_argument("--severity", default="", metavar="TEXT", help="how bad it is, in your own words")
         opening.add_argument("--id", default="", metavar="ID", help="its id elsewhere (default: the next number)")
         closing = does.add_parser("close", help="close an incident, which ends every write access under it")
-        closing.add_argument("environment", metavar="ENV")
-        closing.add_argument("incident", metavar="ID")
-        listing = does.add_parser("list", help="every incident, oldest first")
-        listing.add_argument("environment", metavar="ENV")
+        closing.add_argument("environment", metavar="ENV", help="the environment whose register it is in")
+        closing.add_argument("incident", metavar="ID", help="as `envtui incident list ENV` shows it")
+        listing = does.add_parser("list", help="every incident of the register, oldest first")
+        listing.add_argument("environment", metavar="ENV", help="the environment whose register is read")
         listing.add_argument("--json", action="store_true", help="one line of JSON for each")
 
 
@@ -72,6 +82,9 @@ async def _request(args: argparse.Namespace) -> int:
     ttl_ms = _milliseconds(args.ttl)
     params = pairs(args.param, "--param")
     async with await World.of(os.environ).open(args.environment) as session:
+        if session.environment.access.incident.required and not args.incident:
+            missing = conditions.unnamed(session.access.terms)
+            raise UsageError(missing.message, f"Give one with --incident ID. {missing.remedy}")
         plan = session.plan(args.book, params, args.incident)
         request, block = await session.access.ask(
             plan, args.incident, args.reason, ttl_ms, waiting=_say, full=args.full
@@ -154,7 +167,12 @@ def _incident(args: argparse.Namespace) -> int:
         print(closed.id)
         _say(f"{closed.id} is closed: every write access under it ends within a minute.")
     else:
-        for one in register.all():
+        incidents = register.all()
+        if not incidents:
+            _say(
+                f"{register.path} has no incident. To record one: envtui incident open {args.environment} --title TEXT"
+            )
+        for one in incidents:
             if args.json:
                 print(canonical(msgspec.to_builtins(one)).decode())
             else:

@@ -87,6 +87,8 @@ async def look_up(incident: str, tracker: Tracker, terms: Terms, clock: Clock) -
     """What the tracker says now; unverified when it does not answer. Raises Refused when there is no such incident."""
     if not incident and not terms.policy.incident.required:
         return Incident(id="", state="unverified", checked_ms=clock.wall_ms(), tracker="none")
+    if not incident:
+        raise conditions.unnamed(terms)
     try:
         return await tracker.lookup(incident)
     except Unreachable:

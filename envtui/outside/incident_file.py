@@ -68,7 +68,8 @@ class Register:
         found = next((one for one in self.all() if one.id == incident), None)
         if found is None:
             raise Refused(
-                f"There is no incident {incident[:64]!r} in the register.", "envtui incident list shows them."
+                f"There is no incident {incident[:64]!r} in the register.",
+                "`envtui incident list ENV` shows those that are.",
             )
         return found
 
@@ -77,12 +78,15 @@ class Register:
     ) -> Incident:
         """Records an incident and gives it back; without an id it gets the next number.
 
-        Raises UsageError for a title or an id that will not do, Refused when the id is taken, Failed when it cannot be written.
+        Raises UsageError for a title, a severity or an id that will not do, Refused when the id is taken, Failed when it
+        cannot be written.
         """
         if not title.strip() or len(title) > TITLE_LIMIT or not title.isprintable():
             raise UsageError(
                 f"An incident needs a title of one line, up to {TITLE_LIMIT} characters.", "Give --title TEXT."
             )
+        if len(severity) > TITLE_LIMIT or (severity and not severity.isprintable()):
+            raise UsageError(f"A severity is one line of up to {TITLE_LIMIT} characters.", "Give --severity TEXT.")
         with self._locked() as known:
             name = incident or _next(known, self._pattern)
             if not re.fullmatch(self._pattern, name) or len(name) > 64:
@@ -107,7 +111,8 @@ class Register:
         with self._locked() as known:
             if incident not in known:
                 raise Refused(
-                    f"There is no incident {incident[:64]!r} in the register.", "envtui incident list shows them."
+                    f"There is no incident {incident[:64]!r} in the register.",
+                    "`envtui incident list ENV` shows those that are.",
                 )
             if known[incident].state == "open":
                 self._append(_Line(id=incident, state="closed", at_ms=now_ms, by=by))

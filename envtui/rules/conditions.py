@@ -162,6 +162,16 @@ def of_plan(request: Request, plan: Plan) -> tuple[Refusal, ...]:
     return found.all
 
 
+def unnamed(terms: Terms) -> Refused:
+    """What is wrong without any incident, where the policy asks for one."""
+    env = terms.environment
+    register = f"Those there are: envtui incident list {env}. A new one: envtui incident open {env} --title TEXT"
+    return Refused(
+        f"Write access to {env} needs an incident, and none was named.",
+        register if terms.policy.incident.tracker == "file" else "Name the one that is open.",
+    )
+
+
 def of_incident(incident: Incident, terms: Terms, now_ms: int, asked_for: str) -> tuple[Refusal, ...]:
     """The incident is the one asked for, real, open, of this environment and not too old."""
     policy, found = terms.policy.incident, Refusals()
@@ -171,7 +181,7 @@ def of_incident(incident: Incident, terms: Terms, now_ms: int, asked_for: str) -
         re.fullmatch(policy.pattern, asked_for) is not None and len(asked_for) <= 64,
         "incident",
         f"{asked_for[:64]!r} is not an incident's id here: {policy.pattern}.",
-        "Record the incident first: envtui incident open.",
+        f"Record the incident first: envtui incident open {terms.environment} --title TEXT",
     )
     found.unless(
         incident.id == asked_for,

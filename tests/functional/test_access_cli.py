@@ -181,7 +181,14 @@ def test_a_closed_incident_and_a_denial(play: Play, incident: str, asking: Calla
     [
         (("--incident", "INC-1001", "--reason", "."), 1, "not a reason"),
         (("--incident", "INC-9", "--reason", REASON), 1, "no incident"),
-        (("--reason", REASON), 1, "no incident"),
+        (("--reason", REASON), 2, "Write access to production needs an incident, and none was named."),
+        (
+            ("--reason", REASON, "--incident="),
+            2,
+            "Give one with --incident ID. Those there are: envtui incident list production.",
+        ),
+        (("--incident", "INC-1001", "--reason", REASON, "--for", "30d"), 1, "30 d of write access were asked for"),
+        (("--incident", "INC-1001", "--reason", REASON, "--for", "9" * 400 + "d"), 2, "is no duration"),
         (("--incident", "INC-1001", "--reason", REASON, "--for", "2h"), 1, "up to 30m"),
         (("--incident", "INC-1001", "--reason", REASON, "--for", "soon"), 2, "no duration"),
         (("--incident", "INC-1001", "--reason", REASON, "-p", "windy=1"), 2, "windy"),
@@ -193,6 +200,30 @@ def test_requests_that_nobody_could_sign(
     ended, out, said = play("asha", "request", "production", "revert", *words)
     assert (ended, out) == (code, "")
     assert says in said
+
+
+def test_incidents_that_cannot_be_recorded(play: Play, incident: str) -> None:
+    for words, code, says in (
+        (("open", "production", "--title", "x\x1b[2J"), 2, "a title of one line"),
+        (("open", "production", "--title", "x" * 10_000), 2, "a title of one line"),
+        (("open", "production", "--title", "x", "--severity", "\udcff"), 2, "A severity is one line"),
+        (("open", "production", "--title", "x", "--id", "y" * 10_000), 2, "is not an incident's id here"),
+        (("close", "production", "INC-7"), 1, "`envtui incident list ENV` shows those that are"),
+        (("close", "production", "x" * 10_000), 1, "There is no incident"),
+        (("list",), 2, "the following arguments are required: ENV"),
+        (("lst",), 2, "invalid choice"),
+    ):
+        ended, out, said = play("asha", "incident", *words)
+        assert (ended, out) == (code, ""), said
+        assert says in said
+        assert len(said) < 1500
+    assert len(play("asha", "incident", "list", "production")[1].splitlines()) == 1
+
+
+def test_a_register_without_an_incident_says_so(play: Play) -> None:
+    code, out, said = play("asha", "incident", "list", "production")
+    assert (code, out) == (0, "")
+    assert "envtui incident open production --title TEXT" in said
 
 
 def test_a_text_without_a_request(play: Play) -> None:

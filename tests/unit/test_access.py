@@ -409,7 +409,7 @@ async def test_a_plan_sent_along_must_be_the_signed_one(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("incident", "words"),
-    [("INC-9999", "no incident"), ("", "no incident"), ("fire!", "no incident")],
+    [("INC-9999", "no incident"), ("", "needs an incident"), ("fire!", "no incident")],
 )
 async def test_an_incident_that_was_never_opened(world: World, incident: str, words: str) -> None:
     with pytest.raises(Refused, match=words):
