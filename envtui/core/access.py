@@ -5,7 +5,7 @@ Grants come from `rules.grants.activate`, permits from `rules.grants.spend`: nei
 writer believes whoever holds one.
 """
 
-from __future__ import annotations
+# No postponed annotations here: msgspec reads them, and each one that is text is compiled again at every start.
 
 import base64
 import hashlib

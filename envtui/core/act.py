@@ -4,7 +4,7 @@ An act is one step on one member of one target, with everything that changes its
 is what runs: the runner hands the connection an Act, never a step.
 """
 
-from __future__ import annotations
+# No postponed annotations here: msgspec reads them, and each one that is text is compiled again at every start.
 
 import hashlib
 from typing import Annotated, Literal
@@ -47,7 +47,7 @@ class Bytes(msgspec.Struct, frozen=True):
     content: bytes = b""
 
     @classmethod
-    def of(cls, content: bytes) -> Bytes:
+    def of(cls, content: bytes) -> "Bytes":
         return cls(hashlib.sha256(content).hexdigest(), len(content), content)
 
 

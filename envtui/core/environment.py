@@ -4,7 +4,7 @@ The same types give the loader its checks and `envtui schema environment` its ou
 docs/environment.md.
 """
 
-from __future__ import annotations
+# No postponed annotations here: msgspec reads them, and each one that is text is compiled again at every start.
 
 from typing import Annotated, Literal
 

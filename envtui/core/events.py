@@ -4,7 +4,7 @@ An event is durable before anyone sees it. Times are UTC, milliseconds since 197
 the event; `at` inside an event exists only where the moment itself matters to a decision.
 """
 
-from __future__ import annotations
+# No postponed annotations here: msgspec reads them, and each one that is text is compiled again at every start.
 
 from typing import Literal
 

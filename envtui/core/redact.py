@@ -11,7 +11,6 @@ spellings. Not promised: reversed, encrypted, compressed, spelled in pieces, or 
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 import shlex
@@ -198,24 +197,33 @@ class _View:
 
 def shapes(text: str) -> str:
     """`text` with everything overwritten that has the shape of a secret."""
-    for pattern in _SHAPES:
-        text = pattern.sub(_mask_group, text)
+    folded = text.lower() if text.isascii() else ""  # beyond ASCII `(?i)` knows more letters than `lower`
+    for hints, pattern in _SHAPES:
+        if not folded or any(hint in folded for hint in hints):
+            text = pattern.sub(_mask_group, text)
     return text
 
 
-# Each overwrites its group `s`. Narrow on purpose: a log that says `token: expired` must stay readable.
+# Each overwrites its group `s`, where one of the words (lower case) stands that it cannot match without. Narrow on purpose:
+# a log that says `token: expired` must stay readable.
 _SHAPES = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"\b(?P<s>gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{22,}|glpat-[\w-]{20,}|xox[abeoprs]-[\w-]{10,})",
-        r"\b(?P<s>(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{35}|[rs]k_live_\w{16,})",
-        r"\b(?P<s>eyJ[\w-]{5,}\.[\w-]{3,}\.[\w-]*)",
-        r"(?P<s>SCRAM-SHA-256\$\d+:[^\s$]+\$[^\s:]+:[^\s'\"]+)",
-        r"(?P<s>-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?)",
-        r"(?i)\b(?:Bearer|Basic)\s+(?P<s>[\w.~+/-]{16,}=*)",
-        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,200}:(?P<s>[^\s/@]{1,200})@",
-        r"(?i)(?:password|passwd|pwd|secret|(?:api|access|secret|private)[_-]?key|(?:access|auth|refresh|id)_token)"
-        r"(?:\s{0,8}=\s{0,8}|[\"']\s{0,8}:\s{0,8})[\"']?(?P<s>[^\s\"'&;,]{4,})",
+    (hints.split(), re.compile(pattern))
+    for hints, pattern in (
+        (
+            "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- xox",
+            r"\b(?P<s>gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{22,}|glpat-[\w-]{20,}|xox[abeoprs]-[\w-]{10,})",
+        ),
+        ("akia asia aiza k_live_", r"\b(?P<s>(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{35}|[rs]k_live_\w{16,})"),
+        ("eyj", r"\b(?P<s>eyJ[\w-]{5,}\.[\w-]{3,}\.[\w-]*)"),
+        ("scram-sha-256", r"(?P<s>SCRAM-SHA-256\$\d+:[^\s$]+\$[^\s:]+:[^\s'\"]+)"),
+        ("private", r"(?P<s>-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?)"),
+        ("bearer basic", r"(?i)\b(?:Bearer|Basic)\s+(?P<s>[\w.~+/-]{16,}=*)"),
+        ("://", r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,200}:(?P<s>[^\s/@]{1,200})@"),
+        (
+            "password passwd pwd secret key _token",
+            r"(?i)(?:password|passwd|pwd|secret|(?:api|access|secret|private)[_-]?key|(?:access|auth|refresh|id)_token)"
+            r"(?:\s{0,8}=\s{0,8}|[\"']\s{0,8}:\s{0,8})[\"']?(?P<s>[^\s\"'&;,]{4,})",
+        ),
     )
 )
 
@@ -247,6 +255,8 @@ def _quoted(value: bytes) -> Iterator[bytes]:
     yield text.replace("'", "''").encode()
     yield text.replace('"', '""').encode()
     yield text.replace("\\", "\\\\").encode()
+    import html  # here, because most sessions never hold a secret
+
     yield html.escape(text, quote=False).encode()
     yield html.escape(text).encode()
     yield text.replace(":", "\\:").encode()  # .pgpass

@@ -4,7 +4,7 @@ Meaning of each field: docs/runbooks.md. Fields whose execution is not built yet
 them by name (`rules.plan`).
 """
 
-from __future__ import annotations
+# No postponed annotations here: msgspec reads them, and each one that is text is compiled again at every start.
 
 from typing import Annotated, Literal
 

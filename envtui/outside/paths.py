@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,6 +70,8 @@ def private(folder: Path) -> Path:
 
 def login_name() -> str:
     """Who is at the keyboard, as the system knows it; `unknown` where it knows nobody."""
+    import getpass
+
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # KeyError until Python 3.12: a user id without an account

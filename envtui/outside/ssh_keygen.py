@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -102,7 +101,9 @@ class KeygenSigner:
         which = fingerprint(self._key)
         if sshsig.is_security_key(self._key):
             waiting(f"Touch the security key {which}.")
-        with tempfile.TemporaryDirectory(prefix="envtui-sign-") as folder:
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory(prefix="envtui-sign-") as folder:
             path = self._path or _write(Path(folder) / "key.pub", self._key + "\n")
             code, out, said = await self._keygen.run(
                 ["-Y", "sign", "-f", str(path), "-n", namespace],
@@ -165,7 +166,9 @@ class KeygenVerifier:
 
     async def _holds(self, line: RosterLine, namespace: str, message: bytes, armoured: str) -> bool:
         await self._keygen.probe()
-        with tempfile.TemporaryDirectory(prefix="envtui-verify-") as folder:
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory(prefix="envtui-verify-") as folder:
             allowed = _write(Path(folder) / "allowed", f'{line.principal} namespaces="{namespace}" {line.key}\n')
             signature = _write(Path(folder) / "signature", armoured)
             code, _, _ = await self._keygen.run(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 
@@ -133,9 +132,9 @@ def _named(ref: Ref, text: str, scope: Scope, where: str) -> Piece:
         return Given(name, value)
     if scope.comes(name):
         return ref
-    close = difflib.get_close_matches(
-        name, [*scope.known, *(each for each in scope.later if not each.endswith("*"))], 1
-    )
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, [*scope.known, *(each for each in scope.later if not each.endswith("*"))], 1)
     remedy = f"Did you mean ${{{close[0]}}}?" if close else _remedy(name)
     raise UsageError(f"{_at(where, text, text.find('${' + name))}${{{name}}} is not known here.", remedy)
 

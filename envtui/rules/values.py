@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 import unicodedata
@@ -66,7 +65,9 @@ def inputs(params: Mapping[str, Param], given: Mapping[str, str]) -> tuple[tuple
     values: list[tuple[str, Value]] = []
     wrong: list[str] = []
     for name in given.keys() - params.keys():
-        close = difflib.get_close_matches(name, params, 1)
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, params, 1)
         known = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(params) or 'none'}."
         wrong.append(f"{_shown(name)} is no parameter of this book. {known}")
     for name, param in params.items():

@@ -59,4 +59,6 @@ class Line:
 
 def dial(endpoint: Endpoint, timeout: float) -> Line:
     """Connect within `timeout` seconds. Blocks. Raises OSError."""
-    return Line(socket.create_connection((endpoint.host, endpoint.port), timeout))
+    # Bytes, where they say the same: for text Python loads its tables of international names first.
+    host: Any = endpoint.host.encode() if endpoint.host.isascii() else endpoint.host
+    return Line(socket.create_connection((host, endpoint.port), timeout))

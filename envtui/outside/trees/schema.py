@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import msgspec
@@ -143,6 +142,8 @@ def _elsewhere(key: str, others: list[inspect.StructType]) -> str:
 
 
 def _did_you_mean(word: object, known: list[str]) -> str:
+    from difflib import get_close_matches
+
     close = get_close_matches(str(word), known, 1, 0.6)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."
 

@@ -7,7 +7,6 @@ texts are kept, outside the checkout and private to the user, because a digest a
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -85,9 +84,11 @@ class Trust:
 
 
 def _diff(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    from difflib import unified_diff
+
     for path in sorted({*before, *now}):
         old, new = (texts[path].removesuffix("\n").split("\n") if path in texts else [] for texts in (before, now))
         names = ("/dev/null" if path not in before else path, "/dev/null" if path not in now else path)
-        for line in difflib.unified_diff(old, new, *names, lineterm="", n=3):
+        for line in unified_diff(old, new, *names, lineterm="", n=3):
             # Compared raw and made visible after: two lines that only look alike must not look the same here.
             yield backstop(line) + "\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from zoneinfo import ZoneInfo
 
 from envtui.core.environment import Environment, HttpTarget, Identity, SqlTarget, Target
 from envtui.core.errors import Problem, UsageError
@@ -167,6 +166,8 @@ def _windows(environment: Environment, report: Report) -> None:
 
 
 def _zone(name: str, path: Path, report: Report) -> None:
+    from zoneinfo import ZoneInfo
+
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):
