@@ -18,34 +18,43 @@ from typing import Any
 
 from envtui.cli.main import VERBS
 from envtui.core.errors import Failed, UsageError
-from envtui.lab.layout import Lab, locked
+from envtui.lab.layout import Lab, called, locked
 from envtui.lab.world import PEOPLE
 
 ON_CALL = "asha"
 START_SECONDS = 60.0
 
-DESCRIPTION = f"""\
-  envtui lab                      bring it up, open the screens as {ON_CALL}; it ends with them unless it was up before
-  envtui lab --broken             the same, and the outage has begun: production answers 403
-  envtui lab up                   bring it up and leave it running, healthy
-  envtui lab break jwt            deploy the six-line policy that refuses every call, to all three at once
-  envtui lab fix                  put a good policy in force everywhere, the lab's own way
-  envtui lab reset                as it came up: policies, data, no incidents (ledgers stay: they are append-only)
-  envtui lab status               addresses, and what the gateways say
-  envtui lab as PERSON ARGS…      run envtui as {", ".join(PEOPLE)}: `envtui lab as meera sign production`
-  envtui lab VERB ARGS…           any verb of envtui, as {ON_CALL}: `envtui lab run production gateway-policy-revert`
-  envtui lab down                 end it and remove its files
-"""
+DESCRIPTION = (
+    ("", "bring it up, open the screens as {on_call}; it ends with them unless it was up before"),
+    ("--broken", "the same, and the outage has begun: production answers 403"),
+    ("up", "bring it up and leave it running, healthy"),
+    ("break jwt", "deploy the six-line policy that refuses every call, to all three at once"),
+    ("fix", "put a good policy in force everywhere, the lab's own way"),
+    ("reset", "as it came up: policies, data, no incidents (ledgers stay: they are append-only)"),
+    ("status", "addresses, and what the gateways say"),
+    ("as PERSON ARGS…", "run envtui as {people}: `{lab} as meera sign production`"),
+    ("VERB ARGS…", "any verb of envtui, as {on_call}: `{lab} run production gateway-policy-revert`"),
+    ("down", "end it and remove its files"),
+)
+"""(what follows the command, what it does)"""
 
 
 def add(verb: str, parser: argparse.ArgumentParser) -> None:
     """The arguments of `envtui lab`."""
     del verb
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = DESCRIPTION
+    parser.epilog = _description(called())
     parser.add_argument("--broken", action="store_true", help="without an action: let the outage begin first")
     parser.add_argument("action", nargs="?", default="play", metavar="ACTION", help="see below")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def _description(lab: str) -> str:
+    said = ""
+    for words, about in DESCRIPTION:
+        about = about.format(lab=lab, people=", ".join(PEOPLE), on_call=ON_CALL)
+        said += f"  {f'{lab} {words}'.strip():<31} {about}\n"
+    return said
 
 
 def run(verb: str, args: argparse.Namespace) -> int:
@@ -73,13 +82,14 @@ def _up(lab: Lab, action: str, rest: list[str]) -> int:
         _say("The lab is up already.")
         return 0
     start(lab)
-    _say("Next: `envtui lab break jwt`, then `envtui lab as asha` opens the screens. `envtui lab down` ends it.")
+    command = called()
+    _say(f"Next: `{command} break jwt`, then `{command} as {ON_CALL}` opens the screens. `{command} down` ends it.")
     return 0
 
 
 def _break(lab: Lab, action: str, rest: list[str]) -> int:
     if rest != ["jwt"]:
-        raise UsageError("There is one thing to break: jwt.", "envtui lab break jwt")
+        raise UsageError("There is one thing to break: jwt.", f"{called()} break jwt")
     tell(lab, "break jwt")
     _say("A six-line policy went to dev, staging and production at once. Every call is refused with 403 from now on.")
     return 0
@@ -116,7 +126,7 @@ def _down(lab: Lab, action: str, rest: list[str]) -> int:
 
 def _as(lab: Lab, action: str, rest: list[str]) -> int:
     if not rest or rest[0] not in PEOPLE:
-        raise UsageError("Who?", f"envtui lab {action} PERSON ARGS…, a person being {', '.join(PEOPLE)}.")
+        raise UsageError("Who?", f"{called()} {action} PERSON ARGS…, a person being {', '.join(PEOPLE)}.")
     lab.facts()
     person, *arguments = rest
     if arguments[:1] == ["--"]:
@@ -131,9 +141,7 @@ def _as(lab: Lab, action: str, rest: list[str]) -> int:
 def _play(lab: Lab, *, broken: bool) -> int:
     """The whole story in one terminal. The lab ends with the screens, unless it was up before."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError(
-            "The screens need a terminal.", "Without one: `envtui lab up`, then `envtui lab as asha run …`."
-        )
+        raise UsageError("The screens need a terminal.", f"Without one: `{called()} up`, then `{called()} run …`.")
     from envtui.lab.people import command, variables
 
     with contextlib.ExitStack() as until_the_end:
@@ -223,7 +231,7 @@ def tell(lab: Lab, command: str) -> dict[str, dict[str, str]]:
         except (OSError, ValueError) as error:
             raise Failed(f"The lab does not answer: {error}.", "End it with its process id from lab.json.") from error
     if problem := said.get("error"):
-        raise Failed(f"The lab could not: {problem['message']}", "`envtui lab down`, then up again.")
+        raise Failed(f"The lab could not: {problem['message']}", f"`{called()} down`, then `{called()} up`.")
     return said
 
 
@@ -237,4 +245,4 @@ def _wait_down(lab: Lab) -> None:
 
 def _no_more(action: str, rest: list[str]) -> None:
     if rest:
-        raise UsageError(f"`envtui lab {action}` takes no further words: {' '.join(rest)}.")
+        raise UsageError(f"`{called()} {action}` takes no further words: {' '.join(rest)}.")

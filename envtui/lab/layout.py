@@ -23,6 +23,11 @@ WORKSPACE = "envtui-lab-"
 _MARK = ".envtui-lab"
 
 
+def called() -> str:
+    """What the user typed to come here, for messages that say what to type next: `./lab` sets the variable."""
+    return os.environ.get("ENVTUI_LAB_COMMAND") or "envtui lab"
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What a live lab says of itself in lab.json."""
 
@@ -97,7 +102,7 @@ class Lab:
         """As `alive`. Raises Failed when there is no lab."""
         found = self.alive()
         if found is None:
-            raise Failed("The lab is not up.", "Start it with `envtui lab up`.")
+            raise Failed("The lab is not up.", f"Start it with `{called()} up`.")
         return found
 
 
@@ -108,7 +113,7 @@ def hold(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise Failed("This lab is already up.", "`envtui lab status` shows it, `envtui lab down` ends it.") from error
+        raise Failed("This lab is already up.", f"`{called()} status` shows it, `{called()} down` ends it.") from error
     return descriptor
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ esac""",
 
 
 def test_a_second_start_sets_nothing_up_and_keeps_the_callers_directory(checkout: Path) -> None:
-    program(checkout / ".venv/bin/envtui", 'pwd; echo "$#:$*"')
+    program(checkout / ".venv/bin/envtui", 'pwd; echo "$#:$*"; echo "$ENVTUI_LAB_COMMAND"')
     stamp = subprocess.run(
         "cat requirements.lock pyproject.toml | cksum", shell=True, cwd=checkout, capture_output=True, text=True
     ).stdout.strip()
@@ -82,5 +83,23 @@ def test_a_second_start_sets_nothing_up_and_keeps_the_callers_directory(checkout
     elsewhere = checkout / "else where"
     elsewhere.mkdir()
     done = lab(checkout, "run", "a b", python=checkout / "none", cwd=elsewhere)
-    assert done.stdout == f"{os.path.realpath(elsewhere)}\n3:lab run a b\n"
+    assert done.stdout == f"{os.path.realpath(elsewhere)}\n3:lab run a b\n{checkout / 'lab'}\n"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("typed", "named"), [("./lab", "./lab"), ("", "envtui lab")])
+def test_what_to_type_next_is_said_as_it_was_typed(tmp_path: Path, typed: str, named: str) -> None:
+    variables = {**os.environ, "ENVTUI_LAB": str(tmp_path / "none"), "ENVTUI_LAB_COMMAND": typed}
+
+    def said(*words: str) -> str:
+        argv = [sys.executable, "-m", "envtui", "lab", *words]
+        done = subprocess.run(argv, env=variables, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+        return done.stdout + done.stderr
+
+    assert f"`{named} up`" in said("status")
+    assert f"{named} break jwt" in said("break", "all")
+    assert f"`{named} down` takes" in said("down", "now")
+    assert f"`{named} up`, then `{named} run" in said()
+    help_ = said("--help")
+    assert f"  {named} reset" in help_
+    assert f"`{named} as meera" in help_
