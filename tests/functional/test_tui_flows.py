@@ -17,6 +17,7 @@ from envtui.core.events import GrantActivated, Noted, RunStarted, SignedOff
 from envtui.core.ports import Reading, Sink
 from envtui.engine.runner import RunTask
 from envtui.tui.app import EnvtuiApp
+from envtui.tui.widgets.output import OutputView
 
 PATIENCE = 20.0
 
@@ -426,6 +427,40 @@ async def test_an_untrusted_tree_is_shown_and_its_name_typed_before_it_opens(tmp
         await at.press("enter")
         await at.screen("RunbooksScreen")
         assert at.world.trust(at.world.forest().trees["production"]).word == "trusted"
+
+
+async def test_no_secret_is_on_the_screen_nor_copied_nor_offered(tmp_path: Path) -> None:
+    known, shaped, wide = "quietly-known", "ghp_" + "a1" * 18, "ghp_" + "b2" * 18
+    async with sitting(tmp_path) as at:
+        at.targets.output = f"{known}\nremote: {shaped}\n{'x' * 40} {wide}\n".encode()
+        at.targets.answer = lambda act, sink: Reading(
+            exit=0, columns=("pid", "what"), rows=(("41", f"{shaped} {known}"), ("42", "b")), row_count=2
+        ) if act.place.kind == "sql" else at.targets._say(act, sink)  # fmt: skip
+        await at.open()
+        # A secret that became known after this output was kept: the transcript has it, the screen must not.
+        at.world.variables["production_SQL"] = known  # type: ignore[index]
+        await at.press("r")
+        await at.idle()
+        await at.app.session.ways.secrets.resolve("env:production_SQL", "sql")  # type: ignore[union-attr]
+        view = at.app.screen.query_one(OutputView)
+        lines = [view.render_line(y).text for y in range(3)]
+        assert lines[0].strip() == "*" * len(known)
+        assert lines[1].strip() == "remote: " + "*" * min(len(shaped), view.size.width - 8)
+        assert "ghp_" not in lines[2]  # begins on the screen, ends beyond it
+        copied: list[str] = []
+        at.app.copy_to_clipboard = copied.append  # type: ignore[method-assign]
+        await at.press("y", "3")
+        await at.screen("RunScreen")
+        assert copied
+        assert not {known, shaped, wide} & set(copied[0].split())
+        await at.press("r")
+        await at.idle()
+        await at.press("a")
+        await at.screen("Choose")
+        offered = str(at.app.screen.query_one(OptionList).get_option_at_index(0).prompt)
+        assert "****" in offered
+        assert known not in offered
+        assert shaped not in offered
 
 
 async def test_leaving_the_run_screen_leaves_the_run(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from textual.widgets import Static
 
 from envtui.core.act import PlannedStep
 from envtui.core.errors import EnvtuiError
+from envtui.core.redact import shapes
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
 from envtui.rules.decide import NeedsAnswer, NeedsDecision, NeedsPick, ReadyWrite
@@ -160,7 +161,7 @@ class RunScreen(FramedScreen):
         self.put("#tabs", words(*tabs))
         if acts:
             act = acts[self._member]
-            view.show(self.run_task.transcript(act.id), "" if act.word else "…")
+            view.show(self.run_task.transcript(act.id), "" if act.word else "…", self._masked)
         else:
             view.show(None, "" if step.kind in ("choose", "manual") else "nothing sent yet")
 
@@ -168,6 +169,11 @@ class RunScreen(FramedScreen):
         session = self.envtui.session
         policy = session.environment.access if session is not None else None
         self.now(*now(self.run_task, policy))
+
+    def _masked(self, text: str) -> str:
+        """Text without secrets: those that this session knows, and what has the shape of one."""
+        session = self.envtui.session
+        return session.ways.masked(text) if session is not None else shapes(text)
 
     def why_not(self, action: str) -> str:
         return why_not(action, self.run_task)
@@ -250,7 +256,8 @@ class RunScreen(FramedScreen):
             if index is not None:
                 self.envtui.work(self._done(then(index)))
 
-        self.app.push_screen(Choose(title, text, options, head), done)
+        shown = [self._masked(option) for option in options]
+        self.app.push_screen(Choose(title, self._masked(text), shown, head), done)
 
     def _manual(self, proposed: NeedsAnswer, values: dict[str, str], names: list[str]) -> None:
         title = clean(self.run_task.step_of(proposed.step).title or proposed.step)
@@ -354,7 +361,7 @@ class RunScreen(FramedScreen):
         view = self.query_one(OutputView)
         options = [f"the run's id  {self.run_task.run.id}"]
         if planned is not None and planned.acts:
-            options.append(f"the command  {clean(clipboard(planned.acts[0]), 200)}")
+            options.append(f"the command  {self._masked(clean(clipboard(planned.acts[0]), 200))}")
         if view.transcript is not None:
             options.append(f"the output  {view.transcript.lines} lines")
 
@@ -365,7 +372,7 @@ class RunScreen(FramedScreen):
                 self.envtui.copy(clipboard(planned.acts[0]))
             elif index is not None and view.transcript is not None:
                 lines = min(view.transcript.lines, 2_000)
-                self.envtui.copy("\n".join(clean(view.transcript.line(i)) for i in range(lines)))
+                self.envtui.copy("\n".join(self._masked(clean(view.transcript.line(i))) for i in range(lines)))
 
         self.app.push_screen(Choose("Copy", "A copied write is a comment line.", options), done)
 
@@ -382,7 +389,7 @@ class RunScreen(FramedScreen):
             try:
                 with Path(name).expanduser().open("x", encoding="utf-8") as file:
                     for number in range(transcript.lines):
-                        file.write(clean(transcript.line(number)) + "\n")
+                        file.write(self._masked(clean(transcript.line(number))) + "\n")
             except OSError as error:
                 self.envtui.say(f"{name}: {error.strerror}")
             else:

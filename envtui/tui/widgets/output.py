@@ -6,17 +6,23 @@ six seconds. Bytes never pass through here; 30 times a second it looks how many 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich.segment import Segment
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from envtui.core.ports import Transcript
+from envtui.core.redact import shapes
 from envtui.core.text import clean_line
 
 REFRESH = 1 / 30
 WIDEST = 2_000
 """Columns of one line that are shown; the transcript has all of it."""
+
+BEYOND = 512
+"""Letters after the last column that are looked at: a secret that begins on the screen may end beyond it."""
 
 
 class OutputView(ScrollView, can_focus=True):
@@ -32,12 +38,14 @@ class OutputView(ScrollView, can_focus=True):
         self._shown = -1
         self._following = True
         self._placeholder = ""
+        self._masked: Callable[[str], str] = shapes
 
     def on_mount(self) -> None:
         self.set_interval(REFRESH, self._look)
 
-    def show(self, transcript: Transcript | None, placeholder: str = "") -> None:
-        """Show another transcript from its end, or a sentence where there is none."""
+    def show(self, transcript: Transcript | None, placeholder: str = "", masked: Callable[[str], str] = shapes) -> None:
+        """Show another transcript from its end, or a sentence where there is none. `masked`: text without secrets."""
+        self._masked = masked
         if transcript is self._transcript and placeholder == self._placeholder:
             return
         self._transcript = transcript
@@ -93,7 +101,7 @@ class OutputView(ScrollView, can_focus=True):
         if self._transcript is None or self._shown <= 0:
             text = self._placeholder if y == 0 else ""
         elif number < self._shown:
-            text = clean_line(self._transcript.line(number))[:WIDEST]
+            text = self._masked(clean_line(self._transcript.line(number))[: min(WIDEST, width + BEYOND)])
         else:
             text = ""
         return Strip([Segment(text, style)]).adjust_cell_length(width, style).crop(0, width)
