@@ -28,10 +28,11 @@ from envtui.core.events import (
     WriteNeeded,
 )
 from envtui.core.ports import Reading, Shown, Transcript
+from envtui.core.redact import Redactor
 from envtui.core.runbook import ChooseStep, ManualStep, Poll, Runbook, Step
 from envtui.core.shape import seconds
 from envtui.rules.bind import bind
-from envtui.rules.capture import Offer, capture, picked
+from envtui.rules.capture import Offer, Taken, capture, picked
 from envtui.rules.decide import (
     Done,
     EndStep,
@@ -270,6 +271,7 @@ class RunTask:
             member = there.place.member if spec.per_host else ""
             try:
                 found = capture(name, spec, reading, values(self.run, self.plan, there.place.member))
+                self._refuse_secrets(name, found)
             except EnvtuiError as error:
                 await self.append(
                     ActEnded(
@@ -296,6 +298,15 @@ class RunTask:
         if events:
             await self.append(*events)
         return True
+
+    def _refuse_secrets(self, name: str, found: Offer | Taken) -> None:
+        """A captured value is written down as it is and used as it is: what holds a secret can be neither."""
+        hidden = Redactor(self._ways.resolved())
+        cells = [cell for row in found.rows for cell in row]
+        if isinstance(found, Taken) and found.value is not None:
+            cells.append(found.value.text)
+        if any(hidden.spans(cell.encode("utf-8", "surrogatepass")) for cell in cells):
+            raise Failed(f"Capture of {name}: what was found holds a secret.", "Capture a part without it.")
 
     async def _poll(self, step: Step, acts: Sequence[Act], poll: Poll) -> None:
         deadline = self._ways.clock.wall_ms() + round(seconds(poll.for_) * 1000)
