@@ -90,7 +90,7 @@ def _count(number: int, noun: str) -> str:
 def _list(environment: str | None, as_json: bool) -> int:
     forest = _forest()
     if environment is None:
-        for name, tree in sorted(forest.trees.items()):
+        for name, tree in forest.trees.items():
             row = {"environment": name, "purpose": tree.environment.purpose, "books": len(tree.books)}
             print(
                 json.dumps(row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -74,3 +74,18 @@ def place(positions: Mapping[Path, Place], path: Path) -> Place:
     while path and path not in positions:
         path = path[:-1]
     return positions.get(path, (1, 1))
+
+
+def ordered(trees: Sequence[Tree]) -> tuple[Tree, ...]:
+    """Trees along `promotes_from`, those that promote from nobody first; names settle ties. A circle ends it."""
+    by_name = {tree.environment.name: tree for tree in trees}
+
+    def depth(tree: Tree) -> int:
+        seen: set[str] = set()
+        name: str | None = tree.environment.promotes_from
+        while name in by_name and name not in seen:
+            seen.add(name)
+            name = by_name[name].environment.promotes_from
+        return len(seen)
+
+    return tuple(sorted(trees, key=lambda tree: (depth(tree), tree.environment.name)))

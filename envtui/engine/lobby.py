@@ -10,6 +10,7 @@ import msgspec
 from envtui.core.environment import AccessPolicy
 from envtui.core.errors import Problem
 from envtui.core.tree import Tree
+from envtui.core.tree import ordered as ordered
 from envtui.rules.run import Run
 
 Shape = Literal["light", "double", "heavy"]
@@ -90,18 +91,3 @@ def write_words(policy: AccessPolicy) -> str:
         else f"{policy.signoff.min} others"
     )
     return f"incident + {who}" if policy.incident.required else who
-
-
-def ordered(trees: Sequence[Tree]) -> tuple[Tree, ...]:
-    """Trees along `promotes_from`, those that promote from nobody first; names settle ties. A circle ends it."""
-    by_name = {tree.environment.name: tree for tree in trees}
-
-    def depth(tree: Tree) -> int:
-        seen: set[str] = set()
-        name: str | None = tree.environment.promotes_from
-        while name in by_name and name not in seen:
-            seen.add(name)
-            name = by_name[name].environment.promotes_from
-        return len(seen)
-
-    return tuple(sorted(trees, key=lambda tree: (depth(tree), tree.environment.name)))

@@ -180,9 +180,24 @@ class TestRefused:
         assert said(root) == ["staging/environment.yaml:25:1: promotes_from: no environment 'test' here. Known: dev."]
 
     def test_a_manifest_that_is_not_there(self, tmp_path: Path) -> None:
-        root = grow(tmp_path, "dev")
+        root = grow(tmp_path, "dev", "staging")
+        (root / "staging/environment.yaml").unlink()
+        assert said(root) == ["staging/environment.yaml: this file is missing."]
         (root / "dev/environment.yaml").unlink()
-        assert said(root) == ["dev/environment.yaml: this file is missing."]
+        with pytest.raises(UsageError, match=r"none of its folders has an environment\.yaml"):
+            read_forest(root)
+
+    def test_one_environment_instead_of_all(self, tmp_path: Path) -> None:
+        root = grow(tmp_path, "dev")
+        with pytest.raises(UsageError, match=rf"dev is one environment\. Name the folder of all of them: {root}\.$"):
+            read_forest(root / "dev")
+
+    def test_the_order_is_that_of_promotion(self, tmp_path: Path) -> None:
+        assert list(read_forest(grow(tmp_path, "dev", "staging", "production")).trees) == [
+            "dev",
+            "staging",
+            "production",
+        ]
 
     def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="is no folder"):

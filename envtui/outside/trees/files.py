@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -14,6 +15,10 @@ from envtui.core.errors import Problem
 MAX_CONTENT = 16 * 1024 * 1024
 """Bytes at most of a file that a step may send. Larger things are artifacts."""
 
+MAX_DEPTH = 32
+"""Folders in one another, at most."""
+
+NO_FILE, FILES_ONLY = "not a file.", "A tree holds files and folders."
 _HASHED_ONLY = ("artifacts/", "evidence/")
 
 
@@ -34,20 +39,28 @@ def read_files(root: str) -> tuple[dict[str, Content], list[Problem]]:
         try:
             descriptor = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            problems.append(Problem(entry, 0, 0, f"it cannot be read: {error.strerror}."))
+            if error.errno == errno.ENXIO:  # a socket
+                problems.append(Problem(entry, 0, 0, NO_FILE, FILES_ONLY))
+            else:
+                problems.append(Problem(entry, 0, 0, f"it cannot be read: {error.strerror}."))
             continue
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                problems.append(Problem(entry, 0, 0, "not a file.", "A tree holds files and folders."))
+                problems.append(Problem(entry, 0, 0, NO_FILE, FILES_ONLY))
                 continue
             if loose := writable_by_others(status):
                 problems.append(Problem(entry, 0, 0, f"{loose} may write it.", "chmod go-w it."))
             content = _read(descriptor, path, status)
+        except OSError as error:
+            problems.append(Problem(entry, 0, 0, f"it cannot be read: {error.strerror}."))
+            continue
         finally:
             os.close(descriptor)
         if content is None:
-            problems.append(Problem(entry, 0, 0, f"more than {MAX_CONTENT} bytes.", "Large files go to artifacts/."))
+            problems.append(
+                Problem(entry, 0, 0, f"more than {MAX_CONTENT >> 20} MiB.", "Large files go to artifacts/.")
+            )
             continue
         if path.startswith("artifacts/") and not path.endswith(content.sha256):
             remedy = f"Rename it so that it ends in {content.sha256}."
@@ -60,6 +73,9 @@ def read_files(root: str) -> tuple[dict[str, Content], list[Problem]]:
 
 def _walk(root: str, folder: str, problems: list[Problem]) -> Iterator[tuple[str, str]]:
     """(path relative to root, path to open) of each file, in the order of their names."""
+    if folder.count(os.sep) - root.count(os.sep) > MAX_DEPTH:
+        problems.append(Problem(folder, 0, 0, f"more than {MAX_DEPTH} folders in one another."))
+        return
     try:
         status = os.lstat(folder)
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -72,12 +88,20 @@ def _walk(root: str, folder: str, problems: list[Problem]) -> Iterator[tuple[str
         if entry.name.startswith("."):
             continue
         if entry.is_symlink():
-            message = f"a symbolic link, to {os.readlink(entry.path)!r}."
+            message = f"a symbolic link, to {link(entry.path)}."
             problems.append(Problem(entry.path, 0, 0, message, "A tree holds its own files: copy what you need."))
         elif entry.is_dir(follow_symlinks=False):
             yield from _walk(root, entry.path, problems)
         else:
             yield os.path.relpath(entry.path, root).replace(os.sep, "/"), entry.path
+
+
+def link(path: str) -> str:
+    """Where a symbolic link leads, as it is shown."""
+    try:
+        return repr(os.readlink(path))
+    except OSError as error:
+        return error.strerror or "an unknown place"
 
 
 def _read(descriptor: int, path: str, status: os.stat_result) -> Content | None:

@@ -19,8 +19,8 @@ from envtui.core.canonical import digest
 from envtui.core.environment import Environment, People
 from envtui.core.errors import InvalidFiles, Problem, UsageError
 from envtui.core.runbook import Runbook
-from envtui.core.tree import Book, Entry, Tree
-from envtui.outside.trees.files import Content, read_files, writable_by_others
+from envtui.core.tree import Book, Entry, Tree, ordered
+from envtui.outside.trees.files import Content, link, read_files, writable_by_others
 from envtui.outside.trees.schema import shape
 from envtui.outside.trees.yaml import Document, Positions, parse
 
@@ -28,13 +28,14 @@ T = TypeVar("T")
 
 MANIFEST = "environment.yaml"
 KNOWN_HOSTS = "known_hosts"
+NAME_IT = "Name the folder of your trees: --runbooks DIR, or ENVTUI_RUNBOOKS."
 PEOPLE = "access/people.yaml"
 SIGNERS = "access/allowed_signers"
 REVOKED = "access/revoked_keys"
 
 
 class Forest(msgspec.Struct, frozen=True):
-    """All trees of one folder, by name, and every problem that reading them met.
+    """All trees of one folder, by name in the order of promotion, and every problem that reading them met.
 
     A tree whose manifest is unfit is missing; a tree with an unfit book is there without it. Problems of the tree that is
     opened refuse it; those of its neighbours are shown.
@@ -75,18 +76,16 @@ def errors(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 def read_forest(root: Path | str) -> Forest:
     """Every tree below `root`, with what is wrong. Raises UsageError when there is no such folder or no tree in it."""
     top = _folder(root)
-    names = sorted(entry.name for entry in os.scandir(top) if entry.name[0] != "." and entry.is_dir())
+    names = _folders(top)
     problems: list[Problem] = []
     trees: dict[str, Tree] = {}
-    if not names:
-        raise UsageError(f"{top} holds no environment.", "Name the folder of your trees with --runbooks DIR.")
     if loose := writable_by_others(os.stat(top)):
         problems.append(Problem(top, 0, 0, f"{loose} may write this folder.", "chmod go-w it."))
     with _without_collector():
         for name in names:
             folder = os.path.join(top, name)
             if os.path.islink(folder):
-                message = f"a symbolic link, to {os.readlink(folder)!r}."
+                message = f"a symbolic link, to {link(folder)}."
                 problems.append(Problem(folder, 0, 0, message, "An environment is a folder of its own."))
                 continue
             tree, found = _load(folder)
@@ -94,7 +93,8 @@ def read_forest(root: Path | str) -> Forest:
             if tree is not None:
                 trees[name] = tree
     problems += _orders(trees, names)
-    return Forest(top, trees, tuple(sorted(problems)))
+    in_order = {os.path.basename(tree.root): tree for tree in ordered(tuple(trees.values()))}
+    return Forest(top, in_order, tuple(sorted(problems)))
 
 
 def read_book(source: bytes, path: str, sha256: str, file: str) -> tuple[Book | None, tuple[Problem, ...]]:
@@ -108,6 +108,8 @@ def read_book(source: bytes, path: str, sha256: str, file: str) -> tuple[Book | 
 
 
 def _load(root: str) -> tuple[Tree | None, list[Problem]]:
+    if not _has_manifest(root):  # whatever else is in it may be large, and is nothing to us
+        return None, [Problem(f"{root}/{MANIFEST}", 0, 0, "this file is missing.")]
     files, problems = read_files(root)
     environment, manifest = _document(root, MANIFEST, Environment, files, problems)
     people = People(schema="envtui/people@1", people={})
@@ -148,8 +150,7 @@ def _load(root: str) -> tuple[Tree | None, list[Problem]]:
 def _document(
     root: str, path: str, kind: type[T], files: dict[str, Content], problems: list[Problem]
 ) -> tuple[T | None, Document | None]:
-    if path not in files:
-        problems.append(Problem(f"{root}/{path}", 0, 0, "this file is missing."))
+    if path not in files:  # why it could not be read was said
         return None, None
     document = parse(files[path].content, f"{root}/{path}")
     value, found = shape(document, kind, f"{root}/{path}")
@@ -210,8 +211,35 @@ def _order(name: str, trees: dict[str, Tree]) -> int:
 def _folder(path: Path | str) -> str:
     found = os.path.realpath(path)
     if not os.path.isdir(found):
-        raise UsageError(f"{path} is no folder.", "Name the folder of your trees with --runbooks DIR.")
+        raise UsageError(
+            f"{str(path)[:300]} is no folder{'' if os.path.lexists(found) else ': nothing is there'}.", NAME_IT
+        )
     return found
+
+
+def _folders(top: str) -> list[str]:
+    """The names of the folders in `top`. Raises UsageError when none of them can be a tree."""
+    try:
+        with os.scandir(top) as entries:
+            names = sorted(entry.name for entry in entries if entry.name[0] != "." and os.path.isdir(entry.path))
+    except OSError as error:
+        raise UsageError(f"{top} cannot be read: {error.strerror}.", NAME_IT) from error
+    if not any(_has_manifest(os.path.join(top, name)) for name in names):
+        if _has_manifest(top):
+            raise UsageError(f"{top} is one environment.", f"Name the folder of all of them: {os.path.dirname(top)}.")
+        raise UsageError(f"{top} holds no environment: none of its folders has an {MANIFEST}.", NAME_IT)
+    return names
+
+
+def _has_manifest(folder: str) -> bool:
+    """Whether the folder may be a tree; one that cannot be looked into may."""
+    try:
+        os.lstat(os.path.join(folder, MANIFEST))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _text(files: dict[str, Content], path: str) -> str:
