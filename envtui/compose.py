@@ -279,7 +279,6 @@ class _Doors(Mapping[str, Reader]):
             environment=environment,
             known_hosts=KnownHosts(self._tree.known_hosts, f"{self._tree.root}/known_hosts"),
             secrets=self._secrets,
-            operator=self._operator,
             hosts=lambda target: places(environment, target, "read", self._operator),
             executor=self._executor,
         )

@@ -141,9 +141,12 @@ class EnvironmentSession:
         """Raises UsageError naming the nearest book when there is none of that id."""
         found = self.tree.books.get(book_id)
         if found is None:
+            import difflib
+
+            near = difflib.get_close_matches(book_id[:200], self.tree.books, 1)
             raise UsageError(
-                f"There is no book {book_id!r} in {self.environment.name}.",
-                f"`envtui list {self.environment.name}` names them all.",
+                f"There is no book {book_id[:200]!r} in {self.environment.name}.",
+                f"Did you mean {near[0]}?" if near else f"`envtui list {self.environment.name}` names them all.",
             )
         return found
 

@@ -109,7 +109,6 @@ class House:
             environment=environment,
             known_hosts=KnownHosts(self.known.encode(), "test/known_hosts"),
             secrets=Vault(self.servers, self.secrets),
-            operator="asha",
             hosts=lambda name: (self._places[name],),
             executor=self.executor,
             timeout=self.timeout,

@@ -56,7 +56,6 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
     known_hosts: KnownHosts
     secrets: Secrets
-    operator: str
     hosts: Callable[[str], Sequence[Place]]
     executor: Executor
     timeout: float = 15.0
