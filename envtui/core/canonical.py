@@ -11,9 +11,13 @@ import json
 import unicodedata
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from .errors import Refused
 
 _TYPE_ERROR = "only text, whole numbers, true, false, null, lists and text-keyed objects have canonical bytes"
+
+_SORTED = msgspec.json.Encoder(order="sorted")
 
 SIGNED_LIMIT = 64 * 1024
 """Bytes at most in anything that is signed (design: a paste must fit a chat message or two)."""
@@ -24,6 +28,20 @@ def canonical(value: object) -> bytes:
     return json.dumps(
         _normal(value), ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False
     ).encode()
+
+
+def canonical_record(record: msgspec.Struct) -> bytes:
+    """The canonical bytes of a record without floats: of its fields as an object.
+
+    In plain ASCII there is nothing to normalize, and msgspec spells the same (a test compares): one pass instead of three.
+    """
+    try:
+        plain = _SORTED.encode(record)
+    except UnicodeEncodeError:  # a lone surrogate
+        return canonical(msgspec.to_builtins(record))
+    if plain.isascii() and b"\x7f" not in plain:
+        return plain
+    return canonical(msgspec.to_builtins(record))
 
 
 def digest(value: object) -> str:

@@ -14,7 +14,7 @@ from envtui.core.act import Act, SecretRef, texts
 from envtui.core.environment import Environment
 from envtui.core.errors import EnvtuiError, InDoubt, ProtectionTooLow, Refused, TimedOut, Unreachable, Unsound
 from envtui.core.events import ActEnded, ActIntended, Entry, Event, IdentityShown, Word
-from envtui.core.ports import Reading, Shown, Sink, Transcript
+from envtui.core.ports import Reading, Recording, Shown, Sink, Transcript
 from envtui.rules.protection import enough
 from envtui.rules.shows import shows
 
@@ -132,14 +132,18 @@ class Acting:
         self._count += 1
         name = f"{self._run}/{self._count:04}-{act.id}"  # a jump back does an act again: each has its own transcript
         await self._resolve(act)
-        recording = self._ways.spool.record(name, self._ways.resolved())
-        self._recording(planned, recording)
-        intent = self._intent(act, planned, attempt, permit, recording.name)
+        spool, executor = self._ways.spool, self._ways.executor
+        making = asyncio.get_running_loop().run_in_executor(executor, spool.record, name, self._ways.resolved())
+        recording: Recording | None = None
         began = self._ways.clock.boot_ms()
         reading: Reading | None = None
         word: Word
         try:
-            await self._append(intent)
+            try:
+                await self._append(self._intent(act, planned, attempt, permit, name))
+            finally:
+                recording = await making  # meanwhile: a new file can take as long as a durable entry
+            self._recording(planned, recording)
             began = self._ways.clock.boot_ms()
             reading = await send(recording)
             ok, why = judge(reading)
@@ -147,8 +151,7 @@ class Acting:
         except EnvtuiError as error:
             word, why = _word(error), str(error)
         except asyncio.CancelledError:
-            sha256, size, truncated = recording.finish()
-            recording.close()
+            sha256, size, truncated = self._kept(recording, keep=True)
             read = act.mode == "read"
             await self._append(
                 ActEnded(
@@ -165,12 +168,7 @@ class Acting:
                 )
             )
             raise
-        sha256, size, truncated = recording.finish()
-        if self._environment.targets[act.place.target].keep_output:
-            recording.close()
-        else:
-            recording.line(0)  # open for this session's screens; the file itself goes, the ledger keeps its digest
-            self._ways.spool.forget(recording.name)
+        sha256, size, truncated = self._kept(recording, self._environment.targets[act.place.target].keep_output)
         await self._append(
             ActEnded(
                 run=self._run,
@@ -190,6 +188,18 @@ class Acting:
             )
         )
         return reading
+
+    def _kept(self, recording: Recording | None, keep: bool) -> tuple[str, int, bool]:
+        """(sha256, bytes, cut) of what is in the file, which stays or goes."""
+        if recording is None:
+            return "", 0, False
+        known = recording.finish()
+        if keep:
+            recording.close()
+        else:
+            recording.line(0)  # open for this session's screens; the file itself goes, the ledger keeps its digest
+            self._ways.spool.forget(recording.name)
+        return known
 
     def _intent(self, act: Act, planned: str, attempt: int, permit: str, transcript: str) -> Event:
         return ActIntended(

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 import msgspec
 
-from envtui.core.canonical import canonical
+from envtui.core.canonical import canonical, canonical_record
 from envtui.core.errors import EnvtuiError, LedgerBroken, Unsound
 from envtui.core.events import ActEnded, Entry, Event, GrantEnded, Head, RunEnded, StepEnded
 from envtui.core.ports import Clock
@@ -290,7 +290,7 @@ def read_only(path: Path) -> sqlite3.Connection:
 
 def body_of(event: Event) -> bytes:
     """An event's canonical bytes. Text that is no Unicode (lone surrogates) is written as its escapes."""
-    body = canonical(msgspec.to_builtins(event))
+    body = canonical_record(event)
     if b"\\ud" not in body:
         return body
     return canonical(_unicode(msgspec.to_builtins(event)))

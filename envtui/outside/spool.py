@@ -289,22 +289,17 @@ class DiskSpool:
         self._cap = cap
 
     def record(self, name: str, secrets: Sequence[Secret]) -> FileRecording:
-        """A new file for `name`, 0600. Nothing is ever overwritten: an act that is done again gets `name~2`, see
-        `FileRecording.name`. Raises Failed when the file cannot be made.
-        """
-        redactor = Redactor(secrets)
-        for again in range(1, 10_000):
-            tried = name if again == 1 else f"{name}~{again}"
-            try:
-                return FileRecording(self.path(tried), tried, redactor, self._cap)
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise Failed(
-                    f"No output can be recorded in {self._folder}: {error.strerror}.",
-                    "Free some space there, then go on.",
-                ) from error
-        raise Failed(f"{name} was recorded too often.", "Start a new run.")
+        """A new file for `name`, 0600. Nothing is ever overwritten. Raises Failed when the file cannot be made."""
+        path = self.path(name)
+        try:
+            return FileRecording(path, name, Redactor(secrets), self._cap)
+        except FileExistsError as error:
+            raise Failed(f"There is output of {name} already: {path}.", "Start a new run.") from error
+        except OSError as error:
+            raise Failed(
+                f"No output can be recorded in {self._folder}: {error.strerror}.",
+                "Free some space there, then go on.",
+            ) from error
 
     def replay(self, name: str) -> FileTranscript:
         """A transcript as it was recorded. Raises Failed when it is not there any more."""

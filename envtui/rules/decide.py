@@ -120,8 +120,8 @@ def decide(run: Run, plan: Plan, book: Runbook) -> Next:
     """The next thing to do."""
     if run.word is not None:
         return Done(run.word, run.why)
-    if run.in_doubt:
-        first = run.in_doubt[0]
+    if in_doubt := run.in_doubt:
+        first = in_doubt[0]
         return Doubt(next(s.id for s in run.steps if first in s.acts), first.id)
     state = run.current
     if state is None:

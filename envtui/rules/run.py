@@ -165,6 +165,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(
             act
             for step in self.steps
+            if step.mode == "write"
             for act in step.acts
             if act.word == "IN DOUBT" or (act.running and act.mode == "write")
         )
@@ -321,8 +322,10 @@ def _planned(plan: str) -> tuple[StepState, ...]:
 
 
 def _step(run: Run, step_id: str, change: Callable[[StepState], StepState]) -> Run:
-    steps = tuple(change(step) if step.id == step_id else step for step in run.steps)
-    return msgspec.structs.replace(run, steps=steps)
+    for at, step in enumerate(run.steps):
+        if step.id == step_id:
+            return msgspec.structs.replace(run, steps=(*run.steps[:at], change(step), *run.steps[at + 1 :]))
+    return run
 
 
 def _request(run: Run, request_id: str, change: Callable[[RequestState], RequestState]) -> Run:

@@ -31,11 +31,21 @@ def environment(name: str, promotes_from: str | None = None, **more: object) -> 
 
 
 def tree(name: str, promotes_from: str | None = None) -> Tree:
-    return Tree(**{
-        "root": f"/t/{name}", "environment": environment(name, promotes_from), "books": {}, "files": {}, "known_hosts": b"",
-        "allowed_signers": "", "revoked_keys": "", "people": People(schema="envtui/people@1", people={}),
-        "manifest_sha256": "", "policy_sha256": "", "roster_sha256": "", "trust_sha256": "", "trusted_texts": {},
-    })  # fmt: skip
+    return Tree(
+        root=f"/t/{name}",
+        environment=environment(name, promotes_from),
+        books={},
+        files={},
+        known_hosts=b"",
+        allowed_signers="",
+        revoked_keys="",
+        people=People(schema="envtui/people@1", people={}),
+        manifest_sha256="",
+        policy_sha256="",
+        roster_sha256="",
+        trust_sha256="",
+        trusted_texts={},
+    )
 
 
 def test_environments_stand_in_the_order_of_promotion() -> None:
