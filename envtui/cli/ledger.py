@@ -24,6 +24,7 @@ from envtui.outside.ledger import exported, read_entries
 from envtui.outside.ledger_verify import Verdict, verify
 from envtui.outside.paths import Paths
 from envtui.rules.report import report
+from envtui.rules.run import fold_all
 from envtui.rules.words import in_words, stamp
 
 BROKEN = 6
@@ -82,6 +83,9 @@ def run(verb: str, args: argparse.Namespace) -> int:
         entries = found(read_entries(path), args.text)
     for entry in entries:
         print(line(entry, zone))
+    if args.action == "show":
+        for said in doubts(entries):
+            print(said)
     return 0 if entries or args.action == "show" else 1
 
 
@@ -112,6 +116,14 @@ def line(entry: Entry, zone: tzinfo | None) -> str:
             f"{entry.seq:>6}  {stamp(entry.at_ms, zone)}  {run_of(entry.event):<16}  {in_words(entry.event)}", _LINE
         )
     )
+
+
+def doubts(entries: Sequence[Entry]) -> Iterable[str]:
+    """A line for each write whose outcome nobody knows."""
+    for run in fold_all(entries):
+        for act in run.in_doubt:
+            said = f"IN DOUBT  {run.id}  {act.id} was sent to {act.target}/{act.member}: {act.shows}"
+            yield shapes(clean_line(f"{said} · what became of it is not known; it is not sent again", _LINE))
 
 
 def _verify(paths: Paths, args: argparse.Namespace) -> int:

@@ -18,21 +18,20 @@ from envtui import __version__
 from envtui.core.access import Request, Terms
 from envtui.core.act import Act, HttpCall, Place, Plan, SqlCall, SshCall
 from envtui.core.environment import Environment, SqlTarget, SshTarget, Target
-from envtui.core.errors import EnvtuiError, Refused, Unsound, UsageError
-from envtui.core.events import Entry, RunStarted, SessionOpened, SignOffRefused
+from envtui.core.errors import EnvtuiError, Unsound, UsageError
+from envtui.core.events import Entry, RunStarted, SessionOpened
 from envtui.core.ids import new_id
 from envtui.core.ports import Shown
 from envtui.core.runbook import HttpStep, Runbook, SqlStep, SshStep
 from envtui.core.tree import Book, Tree
-from envtui.rules import paste
 from envtui.rules.decide import Next
-from envtui.rules.grants import parse_request
 from envtui.rules.places import places
 from envtui.rules.plan import make_plan
 from envtui.rules.run import Run, fold, fold_all
 from envtui.rules.shows import shows
 from envtui.rules.written import written
 
+from .granted import answers_in, refuse_another, refuse_old, refuse_unsigned, request_in
 from .leaving import leave
 from .runner import RunTask
 from .ways import Ways
@@ -249,34 +248,18 @@ class EnvironmentSession:
     async def start_granted(self, book_id: str, params: Mapping[str, str], blocks: str) -> RunTask:
         """A run exactly as it was asked for and signed: `blocks` holds the request and its sign-offs, as pasted.
 
-        Raises UsageError when the blocks are none of this book, Refused when a sign-off does not count.
+        Raises UsageError when the blocks are none of this book, Refused when a sign-off does not count, the plan is another
+        one or the request was used, NeedsWrite while signatures lack; nothing has begun then.
         """
-        asked = [signed for signed in paste.blocks(blocks) if signed.kind == "request"]
-        if len(asked) != 1:
-            raise UsageError(
-                f"There are {len(asked)} requests in what was given.", "Give one request and the sign-offs for it."
-            )
-        request = parse_request(asked[0].body.encode())
-        if (request.environment, request.book) != (self.environment.name, book_id):
-            raise UsageError(
-                f"The request is for {request.environment}/{request.book}.", "Name the book that was asked for."
-            )
+        signed, request = request_in(blocks, self.environment.name, book_id)
         plan = self.replan(request)
         given = {name: value.reference or value.text for name, value in plan.inputs if value.origin == "given"}
         if params and dict(params) != given:
             raise UsageError("The parameters are not those of the request.", "Leave them out: the request has them.")
-        task = await self.start(plan)
-        if not any(known.id == request.id for known in task.run.requests):
-            raise Refused(
-                f"Request {request.id} was not made here.",
-                f"Ask again: envtui request {request.environment} {book_id}.",
-            )
-        for signed in paste.blocks(blocks):
-            if signed.kind == "approve":
-                event = await self.access.receive(task, paste.block(signed))
-                if isinstance(event, SignOffRefused):
-                    raise Refused(event.why, "Ask for another signature.")
-        return task
+        refuse_old(request, fold(await self.ways.journal.read(request.run), request.run))
+        refuse_another(signed, request, plan)
+        refuse_unsigned(await self.access.admit(plan, answers_in(blocks)))
+        return await self.start(plan)
 
     async def ask_write(
         self, task: RunTask, incident: str, reason: str, ttl_ms: int = 0, waiting: Callable[[str], None] = quiet

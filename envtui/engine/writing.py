@@ -13,7 +13,7 @@ import msgspec
 
 from envtui.core.access import Grant, Permit, Request, Terms
 from envtui.core.act import Act, Plan
-from envtui.core.errors import NeedsWrite
+from envtui.core.errors import NeedsWrite, Refused
 from envtui.core.events import Entry, Event, Head, SignedOff, SignOffRefused
 from envtui.core.ports import Journal
 
@@ -135,12 +135,33 @@ class WriteAccess:
             clock=self._ways.clock,
         )
 
+    async def admit(self, plan: Plan, answers: Sequence[str]) -> access.Standing:
+        """Take the answers for a run that has not begun, and say what its request still lacks.
+
+        Raises Refused for an answer that does not count.
+        """
+        for block in answers:
+            event = await access.receive(
+                block,
+                plan.run,
+                terms=self.terms,
+                verifier=self._ways.verifier,
+                journal=self._ways.journal,
+                clock=self._ways.clock,
+            )
+            if isinstance(event, SignOffRefused):
+                raise Refused(event.why, "Ask for another signature.")
+        return await self._standing(plan)
+
     async def standing(self, task: RunTask) -> access.Standing:
         """How far the request of a run is, and what still lacks."""
+        return await self._standing(task.plan)
+
+    async def _standing(self, plan: Plan) -> access.Standing:
         return await access.status(
-            task.run.id,
+            plan.run,
             terms=self.terms,
-            plan=task.plan,
+            plan=plan,
             verifier=self._ways.verifier,
             journal=self._ways.journal,
             clock=self._ways.clock,

@@ -38,7 +38,10 @@ def of_plans(request: Request, sent: str, mine: Plan) -> tuple[str, ...]:
         return ()
     found: list[str] = []
     if sent:
-        found.append(first_difference(json.loads(sent), json.loads(canonical(mine.as_data())), "plan"))
+        both = json.loads(sent), json.loads(canonical(mine.as_data()))
+        # That the book's digest is another one is no news when something in the plan is.
+        theirs, here = ({key: value for key, value in each.items() if key != "book_sha256"} for each in both)
+        found.append(first_difference(theirs, here, "plan") or first_difference(*both, "plan"))
     else:
         found.append(
             first_difference(dict(sorted(request.targets.items())), dict(sorted(targets_of(mine).items())), "targets")

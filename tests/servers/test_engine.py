@@ -20,7 +20,7 @@ from envtui.core.events import (
 from envtui.rules.decide import Done, NeedsAnswer, NeedsDecision, NeedsPick, ReadyWrite
 from envtui.rules.run import fold
 from tests.servers.sshd import Servers, free_port
-from tests.servers.world_kit import NAME, Kit, cluster, database, kit, kit_sql, machines, one
+from tests.servers.world_kit import NAME, PEOPLE, Kit, cluster, database, kit, kit_sql, machines, one
 
 __all__ = ["cluster", "database", "kit", "kit_sql", "machines", "one"]  # fixtures
 
@@ -122,15 +122,97 @@ def test_a_write_under_a_grant(kit: Kit, tmp_path: Path) -> None:
     assert kit.events(GrantActivated)[0].plan_digest == kit.events(RunStarted)[0].plan_digest
 
 
-def test_a_book_edited_after_signing_is_refused(kit: Kit, tmp_path: Path) -> None:
-    step = f"  - {{id: a, kind: ssh, mode: write, repeatable: true, argv: [touch, {tmp_path}/NAME]}}\n"
+@pytest.mark.parametrize("full", [True, False])
+def test_a_book_edited_after_signing_is_refused_by_naming_the_difference(kit: Kit, tmp_path: Path, full: bool) -> None:
+    step = (
+        f"  - {{id: look, kind: ssh, argv: [touch, {tmp_path}/looked]}}\n"
+        f"  - {{id: a, kind: ssh, mode: write, repeatable: true, argv: [touch, {tmp_path}/NAME]}}\n"
+    )
     kit.book(step.replace("NAME", "one"))
-    block = kit.request("book")
+    block = kit.request("book", *(["--full"] if full else []))
     kit.book(step.replace("NAME", "two"))
     done = kit.cli("run", NAME, "book", "--grant", str(block))
-    assert done.returncode in (1, 3), done.stdout + done.stderr
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "The book book of the request" in done.stderr
+    assert "is not the one here" in done.stderr
+    if full:
+        assert f'"{tmp_path}/one" there, "{tmp_path}/two" here' in done.stderr
+    else:
+        assert "--full" in done.stderr
     assert not (tmp_path / "two").exists()
+    assert not (tmp_path / "looked").exists()  # it says so before it begins
+    assert not kit.events(RunStarted)
     assert not kit.events(PermitSpent)
+    kit.book(step.replace("NAME", "one"))  # taken back: what was signed runs
+    assert kit.cli("run", NAME, "book", "--grant", str(block)).returncode == 0
+    assert (tmp_path / "one").exists()
+
+
+def test_a_file_that_a_step_sends_counts_like_the_book(kit: Kit, tmp_path: Path) -> None:
+    kit.put("files/payload", "one\n")
+    kit.book(
+        f"  - {{id: a, kind: ssh, mode: write, repeatable: true, argv: [tee, {tmp_path}/sent], stdin: {{file: files/payload}}}}\n"
+    )
+    block = kit.request("book", "--full")
+    kit.put("files/payload", "two\n")
+    done = kit.cli("run", NAME, "book", "--grant", str(block))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "The plan of the request" in done.stderr
+    assert "stdin" in done.stderr
+    assert not (tmp_path / "sent").exists()
+
+
+async def test_a_book_edited_while_a_session_is_open_changes_nothing_in_it(kit: Kit, tmp_path: Path) -> None:
+    """Nothing is read again after it was taken: the run is the one that was planned, shown and signed."""
+    step = f"  - {{id: a, kind: ssh, mode: write, repeatable: true, argv: [touch, {tmp_path}/NAME]}}\n"
+    kit.book(step.replace("NAME", "one"))
+    async with kit.open() as session:
+        task = await session.start(session.plan("book", {}))
+        await session.ask_write(task, "", "the tests need it")
+        kit.book(step.replace("NAME", "two"))
+        await session.write(task, "a")
+    assert (tmp_path / "one").exists()
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_request_is_for_one_run(kit: Kit, tmp_path: Path) -> None:
+    kit.book(
+        f"  - {{id: a, kind: ssh, mode: write, repeatable: true, argv: [sh, -c, 'echo once >> {tmp_path}/sent']}}\n"
+    )
+    block = kit.request("book")
+    assert kit.cli("run", NAME, "book", "--grant", str(block)).returncode == 0
+    again = kit.cli("run", NAME, "book", "--grant", str(block))
+    assert again.returncode == 1, again.stdout + again.stderr
+    assert "was started from this request before (OK)" in again.stderr
+    assert (tmp_path / "sent").read_text() == "once\n"
+    assert kit.run().word == "OK"
+    assert len(kit.events(RunStarted)) == 1
+
+
+def test_without_the_other_signature_nothing_begins_and_the_request_stays_good(kit: Kit, tmp_path: Path) -> None:
+    kit.put(
+        "access/people.yaml", PEOPLE.replace("}}", "}, meera: {name: Meera, principals: [meera], roles: [on-call]}}")
+    )
+    spaces = f"request.v1.{NAME}@envtui,approve.v1.{NAME}@envtui"
+    kit.put(
+        "access/allowed_signers",
+        "".join(
+            f'{who} namespaces="{spaces}" {kit.servers.public(key)}\n'
+            for who, key in (("asha", "operator"), ("meera", "meera"))
+        ),
+    )
+    kit.manifest("  incident: {tracker: none, required: false}\n  signoff: {min: 1, same_machine: allowed}\n")
+    kit.book(f"  - {{id: a, kind: ssh, mode: write, repeatable: true, argv: [touch, {tmp_path}/sent]}}\n")
+    block = kit.request("book")
+    done = kit.cli("run", NAME, "book", "--grant", str(block))
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert not kit.events(RunStarted)
+    signed = kit.cli("sign", NAME, "--yes", "--key", f"file:{kit.servers.key('meera')}", stdin=block.read_text())
+    assert signed.returncode == 0, signed.stdout + signed.stderr
+    block.write_text(block.read_text() + signed.stdout)
+    done = kit.cli("run", NAME, "book", "--grant", str(block))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "sent").exists()
 
 
 async def test_write_access_runs_out_by_itself(kit: Kit, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from envtui.core.errors import UsageError
 from envtui.core.events import ActEnded, ActIntended, GrantEnded, PermitSpent, RunEnded
 from envtui.rules.decide import Doubt
-from tests.servers.world_kit import NAME, Kit, cluster, database, kit, kit_sql, machines, one
+from tests.servers.world_kit import NAME, Kit, cluster, database, kit, kit_sql, machines, one, until
 
 __all__ = ["cluster", "database", "kit", "kit_sql", "machines", "one"]  # fixtures
 
@@ -50,7 +50,11 @@ def in_doubt_everywhere(kit: Kit, run: str) -> None:
     assert [r.id for r in card.in_doubt] == [run]
     shown = kit.cli("ledger", "show", NAME, run)
     assert shown.returncode == 0
-    assert "RunEnded" not in shown.stdout
+    assert "the run ended" not in shown.stdout
+    assert f"IN DOUBT  {run}  change@" in shown.stdout.splitlines()[-1]
+    assert "it is not sent again" in shown.stdout.splitlines()[-1]
+    told = kit.cli("report", NAME, run)
+    assert "**IN DOUBT: check before anything.**" in told.stdout
     assert kit.sound()
 
     async def look() -> None:
@@ -82,9 +86,31 @@ def test_killed_in_the_middle_of_a_write_over_ssh(kit: Kit, tmp_path: Path) -> N
     assert len(kit.events(PermitSpent)) == 1
     in_doubt_everywhere(kit, run.id)
     again = kit.cli("run", NAME, "book", "--grant", str(block))  # the same sign-off, pasted once more
-    assert again.returncode != 0
+    assert again.returncode == 5, again.stdout + again.stderr
+    assert "change@web1 was sent, and nobody knows what became of it" in again.stderr
     assert len(kit.events(PermitSpent)) == 1
+    assert [act.id for act in kit.run().in_doubt] == ["change@web1"]  # asking again has not made it forgotten
+    fresh = kit.cli("run", NAME, "book")  # nor does a new run of the book go near it
+    assert fresh.returncode == 3, fresh.stdout + fresh.stderr
+    in_doubt_everywhere(kit, run.id)
     assert traces.read_text() == "once\n"
+
+
+def test_the_remote_command_lives_on_and_the_ledger_does_not_pretend_to_know(kit: Kit, tmp_path: Path) -> None:
+    """envtui is dead, the command is not: it does what it was told, and nothing here says OK or FAILED."""
+    gate, traces = fifo(tmp_path), tmp_path / "traces"
+    kit.book(
+        "  - {id: change, kind: ssh, mode: write, repeatable: true, timeout: 60s, "
+        f"sh: 'echo begun > {gate}; read -r x < {gate}; echo $x >> {traces}'}}\n"
+    )
+    process = kit.popen("run", NAME, "book", "--grant", str(kit.request("book")))
+    begun(gate, process)
+    kill(process)
+    with gate.open("w") as door:  # opens once the command, still there, opens its end
+        door.write("done all the same\n")
+    asyncio.run(until(traces.exists))
+    assert not kit.events(ActEnded)
+    in_doubt_everywhere(kit, kit.run().id)
 
 
 def test_killed_in_the_middle_of_a_sql_write(kit_sql: Kit) -> None:
