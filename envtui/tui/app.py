@@ -26,7 +26,6 @@ from envtui.engine.lobby import Lobby
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
 
-from . import actions
 from .banner import Banner, banner
 from .driver import TerminalDriver
 from .theme import PALETTES, theme
@@ -55,7 +54,7 @@ class EnvtuiApp(App[int]):
     CSS = """
     Input, Input:focus { border: none; height: 1; padding: 0 1; background: $tone-line; color: $tone-text; }
     * { scrollbar-size-vertical: 1; scrollbar-size-horizontal: 1; }
-    ToastRack { align: right top; margin: 1 2; }
+    ToastRack { dock: top; align: right top; margin: 1 2; }
     Toast { background: $tone-panel; color: $tone-text; border-left: outer $tone-send; padding: 0 1; margin-bottom: 1; }
     Toast.-error { border-left: outer $tone-bad; }
     """
@@ -142,13 +141,15 @@ class EnvtuiApp(App[int]):
 
     def say(self, error: EnvtuiError | str) -> None:
         """A refusal or a failure, where the eye is; it stays until something else happens."""
-        self.clear_notifications()
         self.notify(clean(str(error), 1200), severity="error", timeout=20, markup=False)
 
     def tell(self, text: str) -> None:
-        """Something worth knowing, for a moment. One message at a time: the newest takes the place of the one before."""
-        self.clear_notifications()
+        """Something worth knowing, for a moment."""
         self.notify(clean(text, 600), timeout=6, markup=False)
+
+    def on_notify(self) -> None:
+        """One message at a time: the newest takes the place of the one before."""
+        self.clear_notifications()
 
     # -- environment ---------------------------------------------------------------------------------------------
 
@@ -236,12 +237,6 @@ class EnvtuiApp(App[int]):
                 event.stop()
                 event.prevent_default()
                 self.go(went)
-            return
-        name = getattr(self.screen, "name_", "")
-        why_not = getattr(self.screen, "why_not", None)
-        for action in actions.of(name):
-            if action.key == event.key and why_not is not None and (why := why_not(action.id)):
-                self.tell(f"{action.label}: {why}")
 
     def go(self, where: str) -> None:
         """Show one of the main screens."""
@@ -278,6 +273,8 @@ class EnvtuiApp(App[int]):
     def action_help(self) -> None:
         from .screens.help import HelpScreen
 
+        if isinstance(self.screen, HelpScreen):
+            return
         self.push_screen(HelpScreen(getattr(self.screen, "name_", "")))
 
     def action_themes(self) -> None:

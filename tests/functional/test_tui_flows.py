@@ -16,7 +16,10 @@ from envtui.core.act import Act
 from envtui.core.events import GrantActivated, Noted, RunStarted, SignedOff
 from envtui.core.ports import Reading, Sink
 from envtui.engine.runner import RunTask
+from envtui.tui import actions
 from envtui.tui.app import EnvtuiApp
+from envtui.tui.screens.escalate import id_in_words
+from envtui.tui.screens.help import MORE, HelpScreen
 from envtui.tui.widgets.output import OutputView
 
 PATIENCE = 20.0
@@ -545,3 +548,75 @@ async def test_every_screen_stands_in_every_size(tmp_path: Path, size: tuple[int
                 assert at.app.screen.query_one("#now").region.bottom <= size[1]
             await at.pilot.resize_terminal(60, 20)
             await at.pilot.resize_terminal(*size)
+
+
+async def test_the_form_says_what_an_incident_looks_like_and_keeps_the_cursor_on_what_is_wrong(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.to_the_write()
+        name = incident(at.world)
+        nameless = incident(at.world, severity="")
+        await at.press("e")
+        await at.screen("EscalateScreen")
+        await at.press("enter")
+        assert "needs an incident" in at.text("#found")
+        await at.type("INC-7")
+        await at.press("enter")
+        await at.until(lambda: "no incident 'INC-7'" in at.text("#found"), "the refusal")
+        field = at.app.screen.query_one("#incident", Input)
+        assert field.has_focus
+        field.value = nameless
+        await at.press("enter")
+        await at.until(lambda: at.text("#found").startswith("open · 403 · "), "an incident without a severity")
+        assert " ·  ·" not in at.text("#found")
+        field.focus()
+        field.value = name
+        await at.press("enter")
+        await at.until(lambda: at.text("#found").startswith("open · sev1 · 403 · "), "the incident")
+        assert at.app.screen.query_one("#reason").has_focus
+        at.app.screen.query_one("#ttl", Input).value = "soon"
+        at.app.screen.query_one("#ttl", Input).focus()
+        await at.press("enter")
+        await at.until(lambda: "Write it like 30m." in at.said, "the length")
+        assert "h or d. Write it" in at.said
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        (r"INC-\d+", "INC-…"),
+        (r"^CHG-[0-9]{4,6}$", "CHG-…"),
+        (r"[A-Z][A-Z0-9]*-\d+", "the incident's id"),
+        (r"(INC|CHG)-\d+", "the incident's id"),
+    ],
+)
+def test_a_pattern_in_words(pattern: str, said: str) -> None:
+    assert id_in_words(pattern) == said
+
+
+@pytest.mark.parametrize("screen", ["environments", "runbooks", "plan", "run", "escalate", "runs", "ledger", "trust"])
+async def test_help_names_every_key_of_the_screen(tmp_path: Path, screen: str) -> None:
+    async with sitting(tmp_path, size=(80, 60)) as at:
+        at.app.push_screen(HelpScreen(screen))
+        await at.screen("HelpScreen")
+        await at.pilot.pause()
+        lines = [strip.text for strip in at.app.screen._compositor.render_strips()]
+        for action in actions.of(screen):
+            assert any(actions.shown_key(action) in line and action.label in line for line in lines), action.id
+        for key, _ in MORE.get(screen, ()):
+            assert any(key in line for line in lines), key
+        await at.press("question_mark")
+        await at.press("escape")
+        await at.screen("EnvironmentsScreen")
+
+
+async def test_an_entry_of_the_ledger_is_read_in_full_and_closed(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.open()
+        await at.press("g", "l")
+        await at.screen("LedgerScreen")
+        await at.until(lambda: at.app.screen.query_one(OptionList).option_count > 1, "entries")
+        await at.press("enter")
+        await at.screen("Read")
+        assert '"run-started"' in at.text("VerticalScroll Static")
+        await at.press("escape")
+        await at.screen("LedgerScreen")

@@ -220,7 +220,7 @@ def world(variables: dict[str, str], targets: Targets, *, trusted: bool = True) 
     return made
 
 
-def incident(made: World, environment: str = "production", title: str = "403") -> str:
+def incident(made: World, environment: str = "production", title: str = "403", severity: str = "sev1") -> str:
     """An open incident in the register; its id."""
     import time
 
@@ -229,7 +229,7 @@ def incident(made: World, environment: str = "production", title: str = "403") -
     tree = made.forest().trees[environment]
     register = register_of(tree.environment.access.incident, tree.root)
     opened = register.open(
-        environment=environment, title=title, severity="sev1", by="asha", now_ms=int(time.time() * 1000)
+        environment=environment, title=title, severity=severity, by="asha", now_ms=int(time.time() * 1000)
     )
     return opened.id
 

@@ -5,6 +5,7 @@ Two ways for the signature: as a block through chat, or beside you where the pol
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 import msgspec
@@ -62,7 +63,7 @@ class EscalateScreen(FramedScreen):
                 )
             )
             yield Static(f"incident{' (required)' if policy.incident.required else ' (or nothing)'}", classes="label")
-            yield Input(placeholder=clean(policy.incident.pattern), id="incident")
+            yield Input(placeholder=id_in_words(policy.incident.pattern), id="incident")
             yield Static("", id="found")
             yield Static("reason", classes="label")
             yield Input(placeholder="what is wrong and what this will do", id="reason")
@@ -80,6 +81,7 @@ class EscalateScreen(FramedScreen):
 
     def show_state(self) -> None:
         """What is asked for already, and what it waits for."""
+        self.show_keys()
         run = self.run_task.run
         asked = run.requests[-1] if run.requests else None
         if asked is not None and not self._block:
@@ -113,32 +115,28 @@ class EscalateScreen(FramedScreen):
         self.now(
             "waits",
             words(
+                ("for an answer: ", "$tone-dim"),
                 ("F1", "bold $tone-text"),
-                (" copy the block for chat   ", "$tone-dim"),
+                (" to chat, or ", "$tone-dim"),
                 ("F2", "bold $tone-text"),
-                (" someone beside me signs   ", "$tone-dim"),
-                ("F3", "bold $tone-text"),
-                (" paste the answer", "$tone-dim"),
+                (" somebody beside you", "$tone-dim"),
             ),
             "$tone-wait",
         )
 
     def show_keys(self) -> None:
-        keys = (
-            ("tab", "next field"),
-            ("enter", "ask"),
-            ("F1", "copy block"),
-            ("F2", "beside me"),
-            ("F3", "paste answer"),
-            ("esc", "back to the run"),
-        )
+        asked, active = bool(self.run_task.run.requests), self.run_task.run.write_active
+        back = ("esc", "back to the run")
+        form = (("tab", "next field"), ("enter", "next, and ask"), back)
+        waits = (("F1", "copy block"), ("F2", "beside me"), ("F3", "paste answer"), back, ("?", "help"))
+        keys = (back, ("?", "help")) if active else waits if asked else form
         parts: list[tuple[str, str]] = []
         room = self.size.width - 2
         for key, label in keys:
             room -= len(key) + len(label) + 4
             if room >= 0:
                 parts += [(key, "bold $tone-text"), (f" {label}   ", "$tone-dim")]
-        self.query_one("#keys", Static).update(words(*parts))
+        self.put("#keys", words(*parts))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         if event.input.id == "incident":
@@ -146,35 +144,35 @@ class EscalateScreen(FramedScreen):
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         if event.input.id == "incident":
-            await self._look_up()
-            self.query_one("#reason").focus()
+            if await self._look_up():
+                self.query_one("#reason").focus()
         elif event.input.id == "reason":
             self.query_one("#ttl").focus()
         else:
             self._ask()
 
-    async def _look_up(self) -> None:
+    async def _look_up(self) -> bool:
+        """Show what the register says. False: there is something to correct."""
         session = self.envtui.session
         assert session is not None
         name = self.query_one("#incident", Input).value.strip()
         found = self.query_one("#found", Static)
+        policy = session.environment.access.incident
         if not name:
-            return
+            if policy.required:
+                found.update(words((f"Write access needs an incident: {id_in_words(policy.pattern)}\n", "$tone-bad")))
+            return not policy.required
         try:
             incident = await session.ways.tracker.lookup(name)
         except EnvtuiError as error:
             found.update(words((clean(str(error), 400) + "\n", "$tone-bad")))
-            return
+            return False
         tone = "$tone-good" if incident.state == "open" else "$tone-bad"
+        facts = (clean(incident.severity, 40), clean(incident.title, 200), clean(incident.tracker, 60))
         found.update(
-            words(
-                (f"{incident.state} ", tone),
-                (
-                    f"· {clean(incident.severity, 40)} · {clean(incident.title, 200)} · {clean(incident.tracker, 60)}\n",
-                    "$tone-dim",
-                ),
-            )
+            words((incident.state, tone), ("".join(f" · {fact}" for fact in facts if fact.strip()) + "\n", "$tone-dim"))
         )
+        return incident.state != "closed"
 
     def _ask(self) -> None:
         session = self.envtui.session
@@ -190,7 +188,7 @@ class EscalateScreen(FramedScreen):
                 try:
                     ttl_ms = round(seconds(ttl) * 1000) if ttl else 0
                 except ValueError as error:
-                    raise UsageError(str(error), "Write it like 30m.") from error
+                    raise UsageError(f"{error}.", "Write it like 30m.") from error
                 _, self._block = await session.ask_write(
                     self.run_task, incident, reason, ttl_ms, waiting=self.envtui.tell
                 )
@@ -286,6 +284,12 @@ class EscalateScreen(FramedScreen):
 
     def action_back(self) -> None:
         self.app.pop_screen()
+
+
+def id_in_words(pattern: str) -> str:
+    """What the ids of incidents look like, for people: `INC-\\d+` is INC-…; a pattern that says less is no help."""
+    named = re.fullmatch(r"\^?([A-Za-z][A-Za-z0-9_-]*-)(?:\\d|\[0-9\])(?:\+|\*|\{[0-9,]+\})\$?", pattern)
+    return f"{named[1]}…" if named else "the incident's id"
 
 
 def _writes(task: RunTask) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,11 +14,13 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from envtui.core.events import Entry
+from envtui.core.redact import shapes
 from envtui.core.text import clean
 from envtui.rules.words import in_words
 
 from .. import actions
 from ..dialogs.prompt import Prompt
+from ..dialogs.read import Read
 from ..framed import FramedScreen, words
 from ..moments import moment
 
@@ -64,7 +67,8 @@ class LedgerScreen(FramedScreen):
         found = [e for e in self._entries if all(w in _hay(e) for w in text.lower().split())]
         options = self.query_one(OptionList)
         options.clear_options()
-        options.add_options([Option(_line(entry, self.size.width)) for entry in found[-SHOWN:]])
+        room = max(20, self.size.width - 7)  # without frame, padding and scroll bar
+        options.add_options([Option(_line(entry, room, self._masked)) for entry in found[-SHOWN:]])
         if found:
             options.highlighted = options.option_count - 1
         which = f"run {self._of}" if self._of else "this environment"
@@ -84,9 +88,12 @@ class LedgerScreen(FramedScreen):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         entry = self._found[event.option_index]
         text = msgspec.json.format(msgspec.json.encode(entry.event), indent=2).decode()
-        self.app.push_screen(
-            Prompt(f"entry {entry.seq}", f"{moment(entry.at_ms)}\n{clean(text, 6000)}\n\n{entry.hash}")
-        )
+        said = f"{moment(entry.at_ms)}\n{self._masked(clean(text, 6000))}\n\n{entry.hash}"
+        self.app.push_screen(Read(f"entry {entry.seq}", said))
+
+    def _masked(self, text: str) -> str:
+        session = self.envtui.session
+        return session.ways.masked(text) if session is not None else shapes(text)
 
     def action_open(self) -> None:
         self.query_one(OptionList).action_select()
@@ -147,16 +154,13 @@ def _hay(entry: Entry) -> str:
     return msgspec.json.encode(entry.event).decode().lower()
 
 
-def _line(entry: Entry, width: int) -> Content:
-    """One entry on one line: its number, its time, and what happened in words."""
-    said = clean(in_words(entry.event), 600).replace("\n", " ⏎ ")
-    room = max(20, width - 18)
-    if len(said) > room:
-        said = said[: room - 1] + "…"
+def _line(entry: Entry, width: int, masked: Callable[[str], str]) -> Content:
+    """One entry on one line of at most `width` columns: its number, its time, and what happened in words."""
+    said = masked(clean(in_words(entry.event), 600)).replace("\n", " ⏎ ")
     word = getattr(entry.event, "word", "")
     tone = "$tone-bad" if word in ("FAILED", "IN DOUBT", "REFUSED", "TIMED OUT") else "$tone-text"
     return words(
         (f"{entry.seq:>5} ", "$tone-label"),
         (f"{moment(entry.at_ms).split(' (')[0]:<9} ", "$tone-label"),
         (said, tone),
-    )
+    ).truncate(width, ellipsis=True)

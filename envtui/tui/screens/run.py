@@ -94,7 +94,7 @@ class RunScreen(FramedScreen):
         self.put(
             "#head",
             words(
-                (clean(run.title, 120), "bold $tone-text"), (f"  {clean(run.book)} · run {run.id[-6:]}", "$tone-dim")
+                (clean(run.title, 120), "bold $tone-text"), (f"  run {run.id[-6:]} · {clean(run.book)}", "$tone-dim")
             ),
         )
         left = self.query_one("#left")

@@ -41,7 +41,7 @@ class RunbooksScreen(FramedScreen):
     def body(self) -> ComposeResult:
         with Horizontal():
             with VerticalScroll(id="left", can_focus=False):
-                yield Input(placeholder="/ filters: id, title, alert, tag", id="filter")
+                yield Input(placeholder="/ filters: id, alert, tag", id="filter")
                 yield OptionList(id="books")
             with VerticalScroll(id="right", can_focus=False):
                 yield Static("", id="about")

@@ -52,7 +52,7 @@ class Rows(Visual):
         lines: list[Content] = []
         for one in self.rows:
             indent = one.label.cell_length
-            if width - indent < NARROWEST:
+            if width - indent < min(NARROWEST, one.value.cell_length):
                 indent = 0
                 if one.label.plain.strip():
                     lines.append(one.label)
