@@ -225,7 +225,7 @@ def apply(run: Run, entry: Entry) -> Run:
         return run
     change = msgspec.structs.replace
     match event:
-        case RunStarted():
+        case RunStarted() if not run.started_ms:  # a run starts once: no second start makes it forget
             return change(
                 run,
                 book=event.book,

@@ -258,6 +258,13 @@ def test_another_runs_events_change_nothing() -> None:
     assert apply(run, Entry(9, 0, RunEnded(run="S", word="FAILED"), "")) == run
 
 
+def test_a_run_that_is_started_once_more_forgets_nothing() -> None:
+    run = after(*at_fix(), GRANT, spent("gw1"), intended("fix", "gw1", "write"))
+    again = apply(run, Entry(99, 0, STARTED, ""))
+    assert again == run
+    assert [act.id for act in again.in_doubt] == ["fix@gw1"]
+
+
 words = st.sampled_from(("OK", "FAILED", "TIMED OUT", "REFUSED", "IN DOUBT"))
 members = st.sampled_from(("gw1", "gw2"))
 steps = st.sampled_from(("look", "cause", "fix", "pause", "after"))

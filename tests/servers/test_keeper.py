@@ -1,0 +1,134 @@
+"""The keeper of a grant: every minute it looks at the grounds again, and gives write access back by itself. Nobody waits
+here: the clock is handed in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from envtui.core.errors import NeedsWrite
+from envtui.core.events import GrantEnded, PermitSpent
+from envtui.engine.runner import RunTask
+from envtui.engine.session import EnvironmentSession
+from envtui.engine.writing import RECHECK_SECONDS, WriteAccess
+from envtui.outside.system_clock import SystemClock
+from tests.servers.world_kit import NAME, Kit, kit, machines, one, until
+
+__all__ = ["kit", "machines", "one"]  # fixtures
+
+
+class HandClock(SystemClock):
+    """Sleeps end by `tick` alone, which moves time by what the sleeper asked for."""
+
+    def __init__(self) -> None:
+        self.moved_ms = 0
+        self.set_back_ms = 0
+        self.asked: list[float] = []
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + self.moved_ms - self.set_back_ms
+
+    def boot_ms(self) -> int:
+        return super().boot_ms() + self.moved_ms
+
+    async def sleep(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        self._waiting.append(asyncio.get_running_loop().create_future())
+        await self._waiting[-1]
+
+    def tick(self) -> None:
+        self.moved_ms += round(self.asked[-1] * 1000)
+        self._waiting.pop().set_result(None)
+
+
+@pytest.fixture
+def register(kit: Kit, tmp_path: Path) -> Path:
+    path = tmp_path / "register.jsonl"
+    kit.manifest(f"  incident: {{tracker: file, path: {path}}}\n  signoff: {{min: 0}}\n  grant: {{max: 150s}}\n")
+    kit.book(f"  - {{id: a, kind: ssh, mode: write, repeatable: true, argv: [touch, {tmp_path}/sent], timeout: 10s}}\n")
+    return path
+
+
+async def granted(kit: Kit, session: EnvironmentSession, incident: str) -> tuple[RunTask, HandClock]:
+    """A run with write access, kept by a clock of ours."""
+    clock = HandClock()
+    session.ways = msgspec.structs.replace(session.ways, clock=clock)
+    session.access = WriteAccess(session.access.terms, session.ways, session.replan)
+    task = await session.start(session.plan("book", {}))
+    await session.ask_write(task, incident, "the tests need it")
+    await session.access.activate(task)
+    await until(lambda: len(clock.asked) == 1)
+    assert task.run.write_active
+    return task, clock
+
+
+def opened(kit: Kit) -> str:
+    done = kit.cli("incident", "open", NAME, "--title", "403 for everyone")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+async def test_every_minute_and_at_its_end(kit: Kit, register: Path) -> None:
+    incident = opened(kit)
+    async with kit.open() as session:
+        task, clock = await granted(kit, session, incident)
+        for looks in (2, 3):
+            clock.tick()
+            await until(lambda looks=looks: len(clock.asked) == looks)  # type: ignore[misc]
+            assert task.run.write_active
+        assert clock.asked[:2] == [RECHECK_SECONDS, RECHECK_SECONDS]
+        assert 25 < clock.asked[2] <= 30  # what is left of 150 s
+        clock.tick()
+        await until(lambda: not task.run.write_active)
+        with pytest.raises(NeedsWrite):
+            await session.write(task, "a")
+    assert [e.reason for e in kit.events(GrantEnded)] == ["EXPIRED"]
+    assert not kit.events(PermitSpent)
+
+
+def close(kit: Kit, register: Path, incident: str, clock: HandClock) -> None:
+    assert kit.cli("incident", "close", NAME, incident).returncode == 0
+
+
+def lose(kit: Kit, register: Path, incident: str, clock: HandClock) -> None:
+    register.unlink()
+
+
+def damage(kit: Kit, register: Path, incident: str, clock: HandClock) -> None:
+    register.write_text(register.read_text() + "{not json\n")
+
+
+def set_back(kit: Kit, register: Path, incident: str, clock: HandClock) -> None:
+    clock.set_back_ms = 600_000
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [(close, "INCIDENT_CLOSED"), (lose, "INCIDENT_CLOSED"), (damage, "INCIDENT_CLOSED"), (set_back, "CLOCK_JUMP")],
+)
+async def test_when_its_grounds_are_gone_it_ends_within_a_minute_and_without_an_act(
+    kit: Kit,
+    register: Path,
+    tmp_path: Path,
+    what: Callable[[Kit, Path, str, HandClock], None],
+    reason: str,
+) -> None:
+    incident = opened(kit)
+    async with kit.open() as session:
+        task, clock = await granted(kit, session, incident)
+        what(kit, register, incident, clock)
+        clock.tick()
+        await until(lambda: not task.run.write_active)
+        with pytest.raises(NeedsWrite):
+            await session.write(task, "a")
+    (ended,) = kit.events(GrantEnded)
+    assert ended.reason == reason
+    assert ended.why
+    assert not kit.events(PermitSpent)
+    assert not (tmp_path / "sent").exists()
+    assert kit.sound()
