@@ -29,9 +29,11 @@ from .run import READ_LIMIT, pairs
 def add(verb: str, parser: argparse.ArgumentParser) -> None:
     """The arguments of `request`, `sign` and `incident`."""
     if verb == "request":
-        parser.add_argument("environment", metavar="ENV")
-        parser.add_argument("book", metavar="BOOK")
-        parser.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
+        parser.add_argument("environment", metavar="ENV", help="where something is to be changed")
+        parser.add_argument("book", metavar="BOOK", help="the book that changes it; `envtui list ENV` names them")
+        parser.add_argument(
+            "-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter; may be repeated"
+        )
         parser.add_argument(
             "--incident", default="", metavar="ID", help="the incident under which it is done, where one is required"
         )
@@ -39,7 +41,6 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--for",
             dest="ttl",
-            default="",
             metavar="30m",
             help="for how long: 90s, 30m, 2h (default: all that the environment allows)",
         )
@@ -49,12 +50,16 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
             help="send the whole plan along, so that the signer sees any difference in full",
         )
     elif verb == "sign":
-        parser.add_argument("environment", metavar="ENV")
+        parser.epilog = "The request comes by stdin: envtui sign ENV < BLOCK, or pasted, then Ctrl-D."
+        parser.add_argument("environment", metavar="ENV", help="the environment that the request is for")
         parser.add_argument("--deny", action="store_true", help="answer no")
         parser.add_argument("--reason", default="", metavar="TEXT", help="said with the answer")
         parser.add_argument("--yes", action="store_true", help="do not ask for the environment's name to be typed")
         parser.add_argument(
-            "--key", default="", metavar="REF", help="agent:SHA256:… or file:PATH (default: signing_key)"
+            "--key",
+            default="",
+            metavar="REF",
+            help="the key that signs: agent:SHA256:… or file:PATH (default: signing_key of config.toml)",
         )
     else:
         does = parser.add_subparsers(dest="does", required=True, metavar="open|close|list")
@@ -180,11 +185,11 @@ def _incident(args: argparse.Namespace) -> int:
     return 0
 
 
-def _milliseconds(duration: str) -> int:
+def _milliseconds(duration: str | None) -> int:
     try:
-        return round(seconds(duration) * 1000) if duration else 0
+        return round(seconds(duration) * 1000) if duration is not None else 0
     except ValueError as error:
-        raise UsageError(f"--for {duration!r} is no duration.", "Write it like 30m.") from error
+        raise UsageError(f"--for {duration!r:.100} is no duration.", "Write it like 30m.") from error
 
 
 def _say(text: str) -> None:

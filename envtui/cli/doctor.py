@@ -15,8 +15,8 @@ from envtui.rules.protection import enough
 
 def add(verb: str, parser: argparse.ArgumentParser) -> None:
     """The arguments of `doctor`."""
-    parser.add_argument("environment", metavar="ENV")
-    parser.add_argument("--json", action="store_true", help="one line of JSON for each member")
+    parser.add_argument("environment", metavar="ENV", help="its name: `envtui list` names them all")
+    parser.add_argument("--json", action="store_true", help="one line of JSON for each member, and one for the ledger")
 
 
 def run(verb: str, args: argparse.Namespace) -> int:
@@ -40,13 +40,15 @@ async def _doctor(args: argparse.Namespace) -> int:
             word = "ok " if sound == 0 else "BAD"
             says = one.error or f"{one.protection}{' (below the minimum)' if low else ''} · {one.shown}"
             print(clean(f"{word}  {one.kind:<4}  {one.target}/{one.member}  {says}", 2000))
+        verdict, wrong = "", ""
         try:
             verdict = await session.verify_ledger()
-            if not args.json:
-                print(f"ok   ledger  {clean(verdict)}")
         except EnvtuiError as error:
-            code = max(code, error.exit_code)
-            print(f"BAD  ledger  {clean(str(error))}")
+            code, wrong = max(code, error.exit_code), str(error)
+        if args.json:
+            print(canonical({"kind": "ledger", "shown": verdict, "error": wrong, "ok": not wrong}).decode())
+        else:
+            print(f"{'BAD' if wrong else 'ok '}  ledger  {clean(wrong or verdict, 2000)}")
         if not args.json:
             gate = session.status().write_gate
             print(

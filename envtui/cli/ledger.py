@@ -34,6 +34,7 @@ _LINE = 1_000
 def add(verb: str, parser: argparse.ArgumentParser) -> None:
     """The arguments of `ledger` and of `report`."""
     if verb == "report":
+        parser.usage = "%(prog)s [ENV] RUN"
         parser.add_argument(
             "words", nargs="+", metavar="[ENV] RUN", help="the run; its environment if the id is not enough"
         )
@@ -46,20 +47,22 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
         "--head", metavar="LEDGER:SEQ:HASH", help="a head that this ledger must have had, as a request shows it"
     )
     one.add_argument("--file", type=Path, help="a copy of a ledger, instead of an environment")
-    one.add_argument("--json", action="store_true")
+    one.add_argument("--json", action="store_true", help="one line of JSON for each ledger")
 
     one = actions.add_parser("show", help="the entries, oldest first, or those of one run")
-    one.add_argument("environment", metavar="ENV")
-    one.add_argument("of_run", nargs="?", metavar="RUN")
+    one.add_argument("environment", metavar="ENV", help="whose ledger")
+    one.add_argument("of_run", nargs="?", metavar="RUN", help="a run's id, as the entries show it")
     one.add_argument("--json", action="store_true", help="JSON Lines, canonical")
 
     one = actions.add_parser("find", help="the entries that hold a text: an incident, a host, a book, a person")
-    one.add_argument("environment", metavar="ENV")
-    one.add_argument("text", metavar="TEXT")
+    one.add_argument("environment", metavar="ENV", help="whose ledger")
+    one.add_argument("text", metavar="TEXT", help="capitals do not matter; exit 1 when nothing is found")
 
     one = actions.add_parser("export", help="everything, to stdout")
-    one.add_argument("environment", metavar="ENV")
-    one.add_argument("--format", choices=("jsonl", "md"), default="jsonl")
+    one.add_argument("environment", metavar="ENV", help="whose ledger")
+    one.add_argument(
+        "--format", choices=("jsonl", "md"), default="jsonl", help="JSON Lines, or Markdown (default: jsonl)"
+    )
 
 
 def run(verb: str, args: argparse.Namespace) -> int:
@@ -127,7 +130,7 @@ def doubts(entries: Sequence[Entry]) -> Iterable[str]:
 
 
 def _verify(paths: Paths, args: argparse.Namespace) -> int:
-    heads = (_head(args.head),) if args.head else ()
+    heads = (_head(args.head),) if args.head is not None else ()
     if args.file:
         if not args.file.is_file():
             raise UsageError(

@@ -40,7 +40,11 @@ class Printer:
         self._task = task
         self._intended: dict[str, str] = {}
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
+        """What the run is; as JSON, what the ledger has of it already."""
+        if self._json:
+            for entry in await self._session.entries(self._task.run.id):
+                self._entry(entry)
         self._task.observers.append(self._entry)
         if self._json:
             return

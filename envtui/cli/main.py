@@ -11,20 +11,20 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from envtui.core.errors import EnvtuiError, UsageError
-from envtui.core.text import clean, clean_line
+from envtui.core.text import clean_line
 
 from .streams import lost, prepare
 
 VERBS: dict[str, tuple[str, str]] = {
     # verb: (module with add(parser) and run(args), one line of help)
     "check": ("envtui.cli.trees", "check every tree: schema, isolation, lint"),
-    "list": ("envtui.cli.trees", "the runbooks of an environment"),
-    "show": ("envtui.cli.trees", "an environment, or one book"),
+    "list": ("envtui.cli.trees", "the environments, or the books of one"),
+    "show": ("envtui.cli.trees", "an environment's targets and rules, or one book's steps"),
     "trust": ("envtui.cli.trees", "show what changed since you accepted a tree, and accept it"),
     "schema": ("envtui.cli.trees", "JSON Schema of a runbook or an environment"),
-    "run": ("envtui.cli.run", "run a book"),
-    "ask": ("envtui.cli.run", "an unscripted read"),
-    "request": ("envtui.cli.access", "ask for write access to a run"),
+    "run": ("envtui.cli.run", "run a book, line by line"),
+    "ask": ("envtui.cli.run", "one read that is in no book: a command, a query or a path"),
+    "request": ("envtui.cli.access", "ask for write access to a run; prints the block to paste into chat"),
     "sign": ("envtui.cli.access", "review a request and sign it, or deny it"),
     "incident": ("envtui.cli.access", "the shared register of incidents"),
     "ledger": ("envtui.cli.ledger", "verify, show, find, export what happened"),
@@ -32,6 +32,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("envtui.cli.doctor", "reachability, identity and protection of every target"),
     "lab": ("envtui.lab.cli", "three throw-away environments on this machine"),
 }
+
+
+SAID_LINES, SAID_LENGTH = 100, 600
+"""Of an error, whatever it quotes: lines, and characters of each."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -79,9 +83,8 @@ def _main(argv: Sequence[str]) -> int:
     try:
         return _run(argv)
     except EnvtuiError as error:
-        say(clean(error.message, 4000))
-        if error.remedy:
-            say(clean(error.remedy, 2000))
+        for line in (error.message + (f"\n{error.remedy}" if error.remedy else "")).splitlines()[:SAID_LINES]:
+            say(clean_line(line, SAID_LENGTH))
         return error.exit_code
     except SystemExit as error:  # from the parser: --help, or a wrong call that it has explained
         return error.code if isinstance(error.code, int) else 0
@@ -108,7 +111,9 @@ def _run(argv: Sequence[str]) -> int:
     if at is None:
         return _screens(parser().parse_args(argv))
     top = parser().parse_args(argv[:at])
-    if top.runbooks:
+    if top.runbooks is not None:
+        if not top.runbooks:
+            raise UsageError("--runbooks names no folder.", "Give it one: --runbooks DIR.")
         os.environ["ENVTUI_RUNBOOKS"] = top.runbooks
     verb = argv[at]
     if verb not in VERBS:
@@ -131,7 +136,7 @@ def _require_environment(name: str) -> None:
         return
     from difflib import get_close_matches
 
-    near = get_close_matches(name, [*known, *VERBS], 2)
+    near = get_close_matches(name, [*known, *VERBS], 2, 0.65)
     raise UsageError(
         f"There is no environment and no verb {name[:80]!r}.",
         f"Did you mean {' or '.join(near)}?" if near else "Environments: envtui list. Verbs: envtui --help.",

@@ -33,17 +33,26 @@ EXIT = {"OK": 0, "FAILED": 1, "TIMED OUT": 1, "CANCELLED": 1, "REFUSED": 1, "SKI
 
 def add(verb: str, parser: argparse.ArgumentParser) -> None:
     """The arguments of `run` and `ask`."""
-    parser.add_argument("environment", metavar="ENV")
+    parser.add_argument("environment", metavar="ENV", help="its name: `envtui list` names them all")
     if verb == "ask":
-        parser.add_argument("target", metavar="TARGET")
-        parser.add_argument("words", nargs="+", metavar="-- ARGV…", help="a command, a SQL query, or a path")
+        parser.usage = "%(prog)s [--json] ENV TARGET -- ARGV…"
+        parser.add_argument("target", metavar="TARGET", help="one of its targets: `envtui show ENV` names them")
+        parser.add_argument("words", nargs="+", metavar="ARGV…", help="a command's words, a SQL query, or an HTTP path")
     else:
-        parser.add_argument("book", metavar="BOOK")
-        parser.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
+        parser.add_argument("book", metavar="BOOK", help="its id: `envtui list ENV` names them all")
         parser.add_argument(
-            "--answer", action="append", default=[], metavar="STEP=VALUE", help="what a person would answer there"
+            "-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter; may be repeated"
         )
-        parser.add_argument("--grant", metavar="FILE", help="the request and its sign-offs, as pasted (- for stdin)")
+        parser.add_argument(
+            "--answer",
+            action="append",
+            default=[],
+            metavar="STEP=VALUE",
+            help="what a person would answer at that step; may be repeated. `envtui show ENV/BOOK` shows the steps",
+        )
+        parser.add_argument(
+            "--grant", metavar="FILE", help="write access: the request and its sign-offs as pasted (- for stdin)"
+        )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--plain", action="store_true", help="line by line (the default)")
     how.add_argument("--json", action="store_true", help="each ledger entry as a line of JSON")
@@ -58,10 +67,10 @@ async def _run(args: argparse.Namespace) -> int:
     params = pairs(args.param, "--param")
     replies = Replies(pairs(args.answer, "--answer"), interactive=sys.stdin.isatty() and not args.json)
     world = World.of(os.environ)
-    blocks = _blocks(args.grant) if args.grant else ""
+    blocks = _blocks(args.grant) if args.grant is not None else ""
     async with await world.open(args.environment) as session:
         replies.check(session.book(args.book).runbook)
-        if args.grant:
+        if args.grant is not None:
             task = await session.start_granted(args.book, params, blocks)
         else:
             task = await session.start(session.plan(args.book, params))
@@ -103,7 +112,7 @@ async def _through(session: EnvironmentSession, task: RunTask, replies: Replies,
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stop)
-    printer.begin()
+    await printer.begin()
     try:
         while True:
             proposed = await task.run_on()
@@ -176,7 +185,8 @@ def _blocks(name: str) -> str:
                 text = file.read(READ_LIMIT + 1)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no name of a file"
-        raise UsageError(f"{name} cannot be read: {why}.", "Name the file that holds the blocks.") from error
+        file_name = name or "A file without a name"
+        raise UsageError(f"{file_name} cannot be read: {why}.", "Name the file that holds the blocks.") from error
     if len(text) > READ_LIMIT:
         what = "stdin" if name == "-" else name
         raise UsageError(f"{what} holds more than a request and its sign-offs.", "Name the file that holds the blocks.")

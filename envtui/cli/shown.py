@@ -31,7 +31,9 @@ def environment_lines(tree: Tree) -> Iterator[str]:
     yield "write access"
     yield f"  incident {'required' if access.incident.required else 'not required'} (tracker {access.incident.tracker})"
     roles = f" with role {' or '.join(access.signoff.roles)}" if access.signoff.roles else ""
-    yield f"  signed off by {access.signoff.min} other people{roles}, for at most {access.grant.max}"
+    count = access.signoff.min
+    who = f"{count} other {'person' if count == 1 else 'people'}{roles}" if count else "the requester alone"
+    yield f"  signed off by {who}, for at most {access.grant.max}"
     yield f"  write gate: {access.write_gate or 'advisory'}"
     yield f"books: {len(tree.books)}"
 

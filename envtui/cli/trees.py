@@ -34,14 +34,14 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("environment", nargs="?", metavar="ENV", help="its books; without it, all environments")
         parser.add_argument("--json", action="store_true", help="one line of JSON for each")
     elif verb == "show":
-        parser.add_argument("name", metavar="ENV[/BOOK]")
+        parser.add_argument("name", metavar="ENV[/BOOK]", help="an environment, or one of its books")
     elif verb == "trust":
-        parser.add_argument("environment", metavar="ENV")
+        parser.add_argument("environment", metavar="ENV", help="its name: `envtui list` names them all")
         parser.add_argument(
             "--yes", action="store_true", help="accept without being asked; the difference is printed all the same"
         )
     else:
-        parser.add_argument("what", choices=["runbook", "environment"])
+        parser.add_argument("what", choices=["runbook", "environment"], help="which of the two formats")
 
 
 def run(verb: str, args: argparse.Namespace) -> int:
@@ -65,6 +65,8 @@ def problems_of(forest: Forest) -> tuple[Problem, ...]:
 
 
 def _check(folder: str | None, as_json: bool) -> int:
+    if folder == "":
+        raise UsageError("check was given a folder without a name.", "Name one, or none for your own trees.")
     forest = read_forest(Path(folder) if folder else Paths.from_environment().runbooks)
     problems = problems_of(forest)
     bad = errors(problems)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 import envtui
+from envtui.core.errors import Failed
 
 PRIVATE = 0o700
 
@@ -59,12 +60,19 @@ def samples() -> Path:
 
 
 def private(folder: Path) -> Path:
-    """The folder, made with all its parents if it is missing, readable by this user alone."""
-    for missing in reversed([folder, *folder.parents]):
-        if not missing.exists():
-            missing.mkdir(mode=PRIVATE, exist_ok=True)
-    if folder.stat().st_mode & 0o077:
-        folder.chmod(PRIVATE)
+    """The folder, made with all its parents if it is missing, readable by this user alone. Raises Failed."""
+    try:
+        for missing in reversed([folder, *folder.parents]):
+            if not missing.exists():
+                missing.mkdir(mode=PRIVATE, exist_ok=True)
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(PRIVATE)
+        os.listdir(folder)  # a file of that name
+    except OSError as error:
+        raise Failed(
+            f"{folder}, where this user's state is kept, cannot be made: {error.strerror}.",
+            "Name a folder that you can write with ENVTUI_STATE.",
+        ) from error
     return folder
 
 

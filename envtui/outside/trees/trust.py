@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from envtui.core.errors import NotTrusted
+from envtui.core.errors import Failed, NotTrusted
 from envtui.core.text import backstop
 from envtui.core.tree import Tree
 
@@ -50,16 +50,20 @@ class Trust:
         return TrustStatus("changed" if accepted else "new", diff)
 
     def accept(self, tree: Tree) -> None:
-        """Accept the tree exactly as it was read: show its `status` first."""
+        """Accept the tree exactly as it was read: show its `status` first. Raises Failed when that cannot be kept."""
         accepted = Accepted(sha256=tree.trust_sha256, texts=dict(tree.trusted_texts))
         target = self._file(tree.name)
         fresh = target.with_name(f"{target.name}.{os.getpid()}.new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(msgspec.json.encode(accepted))
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.replace(target)
+        try:
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(msgspec.json.encode(accepted))
+                stream.flush()
+                os.fsync(stream.fileno())
+            fresh.replace(target)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise Failed(f"{target} cannot be written: {error.strerror}.", "Nothing was accepted.") from error
 
     def require(self, tree: Tree) -> None:
         """Raises NotTrusted unless the tree is as this user accepted it."""
