@@ -80,22 +80,23 @@ def test_words_arrive_byte_for_byte(shell: str, words: list[bytes], hidden: bool
 @given(words=st.lists(word, min_size=1, max_size=4))
 @example(words=[bytes(range(1, 256))])
 def test_bash_as_sh_decodes_alike(words: list[bytes]) -> None:
-    line = launch(Command(argv=(b"printf", b"%s\\0", *words)), NONCE).line.replace("/bin/sh", "bash --posix", 1)
-    assert answer(["dash", "-c", line], b"") == (b"".join(w + b"\0" for w in words), "000")
+    start = launch(Command(argv=(b"printf", b"%s\\0", *words)), NONCE)
+    line = start.line.replace("/bin/sh", "bash --posix", 1)
+    assert answer(["dash", "-c", line], start.preamble) == (b"".join(w + b"\0" for w in words), "000")
 
 
 @settings(max_examples=25, deadline=None)
 @given(script=word, words=st.lists(word, max_size=3), value=word)
 def test_a_script_its_arguments_and_its_environment_arrive(script: bytes, words: list[bytes], value: bytes) -> None:
     text = b'printf \'%s\\0\' "$KEY" "$@"\n#' + script.replace(b"\n", b"")
-    line = launch(Command(sh=text, argv=tuple(words), env=(("KEY", value),)), NONCE).line
-    assert answer(["dash", "-c", line], b"") == (b"".join(w + b"\0" for w in [value, *words]), "000")
+    start = launch(Command(sh=text, argv=tuple(words), env=(("KEY", value),)), NONCE)
+    assert answer(["dash", "-c", start.line], start.preamble) == (b"".join(w + b"\0" for w in [value, *words]), "000")
 
 
-@given(words=st.lists(word, min_size=1, max_size=6))
-def test_the_payload_is_underscores_and_digits(words: list[bytes]) -> None:
-    start = launch(Command(argv=(b"x", *words)), NONCE)
-    payload = start.preamble.decode().removesuffix("\n") or start.line.rsplit(" ", 1)[1]
+@given(words=st.lists(word, min_size=1, max_size=6), reads=st.booleans())
+def test_the_payload_is_underscores_and_digits(words: list[bytes], reads: bool) -> None:
+    start = launch(Command(argv=(b"x'", *words)), NONCE, reads)
+    payload = start.preamble.decode().removesuffix("\n").removeprefix(NONCE[::-1]) or start.line.rsplit(" ", 1)[1]
     assert re.fullmatch("[_0-9]+", payload)
 
 
@@ -131,6 +132,22 @@ def test_a_direct_program_that_lost_its_beginning_runs_nothing(words: list[bytes
     done = subprocess.run(["/bin/sh"], input=start.preamble[eaten:], capture_output=True, check=False)
     assert (b"RAN" in done.stdout) == (eaten == 0)
     assert (NONCE.encode() in done.stdout) == (eaten == 0)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    eaten=st.integers(0, 700), data=st.sampled_from([b"", b"echo RAN\n", b"_0145_0143_0150_0157_0040_0122_0101_0116\n"])
+)
+@example(eaten=10**6, data=b"echo RAN\n")  # the whole line: what follows is the command's own input
+@example(eaten=10**6, data=b"_0145_0143_0150_0157_0040_0122_0101_0116\n")  # which looks like a program
+def test_a_program_by_stdin_that_lost_its_beginning_runs_nothing(eaten: int, data: bytes) -> None:
+    start = launch(Command(argv=(b"printf", b"RAN%s", b"it's")), NONCE)
+    eaten = min(eaten, len(start.preamble))
+    line = ["dash", "-c", start.line]
+    done = subprocess.run(line, input=start.preamble[eaten:] + data, capture_output=True, check=False)
+    assert (b"RAN" in done.stdout) == (eaten == 0)
+    assert (NONCE.encode() in done.stdout) == (eaten == 0)
+    assert (done.returncode != 0) == (eaten != 0)
 
 
 @given(words=st.lists(word, min_size=1, max_size=3))

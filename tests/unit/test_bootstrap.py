@@ -38,15 +38,22 @@ def test_the_constant_has_nothing_that_a_shell_reads_differently_in_single_quote
 
 
 def test_the_login_shell_sees_a_constant_and_underscores_and_digits() -> None:
-    line = launch(Command(argv=(b"echo", b"it's; !rm", b"\xff")), NONCE).line
+    line = launch(Command(argv=(b"echo", b"it's; !rm", b"\xff")), NONCE, reads=False).line
     assert re.fullmatch(rf"exec /bin/sh -c '{re.escape(bootstrap.DECODE)}' sh [_0-9]+", line)
 
 
-def test_a_long_or_hidden_command_goes_by_stdin() -> None:
-    for command in (Command(argv=(b"true", b"x" * 5000)), Command(argv=(b"true",), hidden=True)):
-        start = launch(command, NONCE)
-        assert start.line == f"exec /bin/sh -c '{bootstrap.DECODE_STDIN}'"
-        assert re.fullmatch(rb"[_0-9]+\n", start.preamble)
+@pytest.mark.parametrize(
+    ("command", "reads"),
+    [
+        (Command(argv=(b"true", b"x" * 5000)), False),
+        (Command(argv=(b"echo", b"it's"), hidden=True), False),
+        (Command(argv=(b"true",)), True),
+    ],
+)
+def test_a_long_or_hidden_command_or_one_with_input_goes_by_stdin(command: Command, reads: bool) -> None:
+    start = launch(command, NONCE, reads)
+    assert start.line == f"exec /bin/sh -c '{bootstrap.DECODE_STDIN}' sh {NONCE[::-1]}"
+    assert re.fullmatch(NONCE[::-1].encode() + rb"[_0-9]+\n", start.preamble)
 
 
 def test_stdin_after_a_command_by_stdin_is_the_commands_own() -> None:

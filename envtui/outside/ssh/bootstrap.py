@@ -9,6 +9,9 @@ program comes by stdin as one compound command on one line. Nothing of it runs b
 that eats its first bytes leaves a syntax error behind, and no word of it could be a command by itself. It saves the four
 processes that decoding takes.
 
+Start files may read, and would take a part of what a command reads. So a command with input of its own gets its program by
+stdin too, before it: what was touched is not run.
+
 Start files print, too. The program frames each stream with a nonce: `NONCEb` before, `NONCEe` and three digits after. What
 comes before the first is dropped, and a host that does not send it never ran the program.
 """
@@ -25,8 +28,12 @@ from envtui.core.errors import UsageError
 DECODE = 'eval "$(printf %b "$(echo $1|LC_ALL=C tr XY_ Z-^)")"'
 """For /bin/sh, with the payload as `$1`; without quote, backslash, bang or newline, so that any shell may single-quote it."""
 
-DECODE_STDIN = 'read envtui_p;eval "$(printf %b "$(echo $envtui_p|LC_ALL=C tr XY_ Z-^)")"'
-"""The same with the payload as the first line of stdin; `read` takes not a byte more, the rest belongs to the command."""
+DECODE_STDIN = (
+    "read envtui_p&&case $envtui_p in $1_*)"
+    'eval "$(printf %b "$(echo ${envtui_p#$1}|LC_ALL=C tr XY_ Z-^)")";;*)exit 98;esac'
+)
+"""The same with the payload as the first line of stdin; `read` takes not a byte more, the rest belongs to the command. The
+line begins with a token, `$1`: of what a start file has left over of it, nothing is run, nor of the command's own input."""
 
 DIRECT = "exec /bin/sh"
 """For a program that comes by stdin and has no input of its own."""
@@ -77,8 +84,9 @@ def launch(command: Command, nonce: str, reads: bool = True) -> Launch:
         if len(program) <= DIRECT_LIMIT:
             return Launch(DIRECT, program, nonce)
     payload = "".join(f"_0{byte:03o}" for byte in b"\n".join(_parts(command, nonce)))
-    if command.hidden or len(payload) > LINE_LIMIT:
-        return Launch(f"exec /bin/sh -c '{DECODE_STDIN}'", payload.encode() + b"\n", nonce)
+    if reads or command.hidden or len(payload) > LINE_LIMIT:
+        token = nonce[::-1]  # not the nonce: a command may list the processes of its host
+        return Launch(f"exec /bin/sh -c '{DECODE_STDIN}' sh {token}", f"{token}{payload}\n".encode(), nonce)
     return Launch(f"exec /bin/sh -c '{DECODE}' sh {payload}", b"", nonce)
 
 

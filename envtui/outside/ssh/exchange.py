@@ -157,7 +157,8 @@ class Exchange:
         return Refused(
             f"{self._link.endpoint} did not start /bin/sh: it exited with {code}"
             + (f" and said {said!r}." if said else "."),
-            "A restricted shell, a forced command or no POSIX system: use an account that may run /bin/sh.",
+            "A restricted shell, a forced command, a start file that reads its input, or no POSIX system: use an account that "
+            "may run /bin/sh.",
         )
 
 
