@@ -51,7 +51,7 @@ class Printer:
         task, writes = self._task, len(self._task.plan.writes)
         env = self._session.environment.name.upper()
         self._say(f"{env} · {task.run.title} · {task.run.book} · run {task.run.id}")
-        self._say(f"{len(task.plan.steps)} steps, {writes or 'no'} writes · plan {task.plan.digest()[:16]}")
+        self._say(f"{_count(len(task.plan.steps), 'step')}, {_count(writes, 'write')} · plan {task.plan.digest()[:16]}")
 
     def end(self) -> None:
         """Nobody needs to read along for a run to go on; where all of it is, is said."""
@@ -74,7 +74,7 @@ class Printer:
                 self._output(event.act)
                 facts = [f"exit {event.exit}"] if event.exit is not None else []
                 facts += [f"status {event.status}"] if event.status is not None else []
-                facts += [f"{event.rows} rows"] if event.rows is not None else []
+                facts += [_count(event.rows, "row")] if event.rows is not None else []
                 facts += [f"{event.affected} affected"] if event.affected is not None else []
                 facts.append(span(event.milliseconds))
                 self._say(
@@ -82,7 +82,7 @@ class Printer:
                     + (f" · {event.why}" if event.why and event.word != "OK" else "")
                 )
             case Captured() as event:
-                said = event.value.text if event.value else f"{len(event.rows)} rows"
+                said = event.value.text if event.value else _count(len(event.rows), "row")
                 self._say(f"  captured {event.name}{f' ({event.member})' if event.member else ''}: {said}")
             case Answered() as event:
                 values = ", ".join(f"{k}={v.text}" for k, v in event.values.items())
@@ -94,7 +94,9 @@ class Printer:
                 self._say(f"[{event.step}] {event.word}" + (f": {event.why}" if event.why else ""))
             case GrantActivated() as event:
                 by = ", ".join(event.signed_by)
-                self._say(f"WRITE ACCESS · {event.incident or 'no incident'} · signed by {by} · {event.acts} acts")
+                self._say(
+                    f"WRITE ACCESS · {event.incident or 'no incident'} · signed by {by} · {_count(event.acts, 'act')}"
+                )
             case GrantEnded() as event:
                 self._say(f"READ-ONLY again · {event.reason.lower().replace('_', ' ')}")
             case RunEnded() as event:
@@ -117,3 +119,7 @@ class Printer:
 
     def _print(self, text: str) -> None:
         print(text, flush=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

@@ -97,7 +97,7 @@ def _list(environment: str | None, as_json: bool) -> int:
             print(
                 json.dumps(row)
                 if as_json
-                else clean_line(f"{name}  {len(tree.books)} books  {tree.environment.purpose}")
+                else clean_line(f"{name}  {_count(len(tree.books), 'book')}  {tree.environment.purpose}")
             )
         return 0
     for book in sorted(_tree(forest, environment).books.values(), key=lambda each: each.path):
