@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from envtui.core.canonical import digest
-from envtui.core.environment import Environment, People
+from envtui.core.environment import Environment, HttpTarget, People, SqlTarget
 from envtui.core.errors import InvalidFiles, Problem, UsageError
 from envtui.core.runbook import Runbook
 from envtui.core.tree import Book, Entry, Tree, ordered
@@ -126,7 +126,10 @@ def _load(root: str) -> tuple[Tree | None, list[Problem]]:
         message = f"the name {environment.name!r} is not that of its folder, {os.path.basename(root)!r}."
         problems.append(Problem(f"{root}/{MANIFEST}", line, column, message, "Rename one of them."))
     access = {path: content.sha256 for path, content in files.items() if path.startswith("access/")}
-    trusted = {path: content for path, content in files.items() if path in (MANIFEST, KNOWN_HOSTS) or path in access}
+    # Who may vouch for a server is as much as its host key.
+    vouching = {target.ca for target in environment.targets.values() if isinstance(target, SqlTarget | HttpTarget)}
+    pinned = {MANIFEST, KNOWN_HOSTS, *access, *vouching}
+    trusted = {path: content for path, content in files.items() if path in pinned}
     tree = Tree(
         root=root,
         environment=environment,

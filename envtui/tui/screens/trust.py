@@ -32,7 +32,15 @@ class TrustScreen(FramedScreen):
         self._tree = tree
         status = self.envtui.world.trust(tree)
         what = "was never accepted by you" if status.word == "new" else "changed since you accepted it"
-        yield Static(words((clean(self._environment.upper()), "bold $tone-text"), (f"  {what}\n", "$tone-wait")))
+        facts = "".join(f"{clean(fact, 400)}\n" for fact in in_short(status.diff))
+        yield Static(
+            words(
+                (clean(self._environment.upper()), "bold $tone-text"),
+                (f"  {what}\n", "$tone-wait"),
+                (facts, "$tone-text"),
+            ),
+            id="changed",
+        )
         with VerticalScroll() as scroll:
             scroll.can_focus = True
             yield Static(_coloured(status.diff))
@@ -45,7 +53,7 @@ class TrustScreen(FramedScreen):
             words(
                 ("press ", "$tone-dim"),
                 ("a", "bold $tone-text"),
-                (" to accept what stands here: manifest, access, host keys", "$tone-dim"),
+                (" to accept what stands here; until then nothing is opened", "$tone-dim"),
             ),
             "$tone-wait",
         )
@@ -64,6 +72,35 @@ class TrustScreen(FramedScreen):
 
     def action_back(self) -> None:
         self.app.pop_screen()
+
+
+def in_short(diff: str) -> list[str]:
+    """What a unified difference comes to: lines by file, then the signers by name, because that is what matters most."""
+    counts: dict[str, list[int]] = {}
+    signers: dict[str, set[str]] = {"+": set(), "-": set()}
+    path, before = "", ""
+    for line in diff.splitlines():
+        if line.startswith("--- ") and not before:
+            before = line[4:]
+        elif line.startswith("+++ ") and before:
+            path, before = (line[4:] if line[4:] != "/dev/null" else before), ""
+            counts[path] = [0, 0]
+        elif line[:1] in ("+", "-") and path:
+            counts[path][line[0] == "-"] += 1
+            if path == "access/allowed_signers" and (said := line[1:].split()) and not said[0].startswith("#"):
+                signers[line[0]].add(said[0])
+        elif line.startswith("@@"):
+            before = ""
+    facts = [" · ".join(f"{path} {_count(*count)}" for path, count in counts.items())] if counts else []
+    came, went = signers["+"], signers["-"]
+    for word, names in (("added", came - went), ("removed", went - came), ("changed", came & went)):
+        if names:
+            facts.append(f"{len(names)} signer{'' if len(names) == 1 else 's'} {word}: {', '.join(sorted(names))}")
+    return facts
+
+
+def _count(came: int, went: int) -> str:
+    return " ".join(part for part, number in ((f"+{came}", came), (f"−{went}", went)) if number)
 
 
 def _coloured(diff: str) -> Content:
