@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +69,17 @@ def test_what_a_terminal_cannot_show_is_escaped(desk: Desk, encoding: str) -> No
     desk("run", "dev", "asking", *ANSWERS)
     desk("run", "dev", "asking", "--answer", "cause=né\u2028\U0001f600", code=2)
     desk("list", "d\u00e9v", code=2)
+
+
+def test_a_pipe_that_somebody_made_non_blocking_loses_nothing(desk: Desk) -> None:
+    whole = desk("schema", "runbook")[0].encode()
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(write, False)
+    argv = [sys.executable, "-m", "envtui", "schema", "runbook"]
+    child = subprocess.Popen(argv, env=desk.variables, stdout=write, stdin=subprocess.DEVNULL)
+    os.close(write)
+    with open(read, "rb") as stream:
+        assert stream.read() == whole
+    assert child.wait(60) == 0
+    assert len(whole) > 3 * 4096
