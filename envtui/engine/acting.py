@@ -137,6 +137,7 @@ class Acting:
         recording: Recording | None = None
         began = self._ways.clock.boot_ms()
         reading: Reading | None = None
+        unsound: Unsound | None = None
         word: Word
         try:
             try:
@@ -150,6 +151,7 @@ class Acting:
             word = "OK" if ok else "FAILED"
         except EnvtuiError as error:
             word, why = _word(error), str(error)
+            unsound = error if isinstance(error, Unsound) else None
         except asyncio.CancelledError:
             sha256, size, truncated = self._kept(recording, keep=True)
             read = act.mode == "read"
@@ -187,6 +189,8 @@ class Acting:
                 attempt=attempt,
             )
         )
+        if unsound is not None:
+            raise unsound
         return reading
 
     def _kept(self, recording: Recording | None, keep: bool) -> tuple[str, int, bool]:

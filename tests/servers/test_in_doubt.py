@@ -101,13 +101,12 @@ def test_the_remote_command_lives_on_and_the_ledger_does_not_pretend_to_know(kit
     gate, traces = fifo(tmp_path), tmp_path / "traces"
     kit.book(
         "  - {id: change, kind: ssh, mode: write, repeatable: true, timeout: 60s, "
-        f"sh: 'echo begun > {gate}; read -r x < {gate}; echo $x >> {traces}'}}\n"
+        f"sh: 'echo begun > {gate}; until [ -e {tmp_path}/go ]; do sleep 0.05; done; echo done >> {traces}'}}\n"
     )
     process = kit.popen("run", NAME, "book", "--grant", str(kit.request("book")))
     begun(gate, process)
     kill(process)
-    with gate.open("w") as door:  # opens once the command, still there, opens its end
-        door.write("done all the same\n")
+    (tmp_path / "go").touch()  # the command, still there, has waited for this
     asyncio.run(until(traces.exists))
     assert not kit.events(ActEnded)
     in_doubt_everywhere(kit, kit.run().id)
