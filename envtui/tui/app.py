@@ -316,7 +316,7 @@ class EnvtuiApp(App[int]):
 
         goes = "1 run is" if len(busy) == 1 else f"{len(busy)} runs are"
         said = f"{goes} in the middle of an act. A read is cancelled; a write that does not end at once is in doubt.\nType leave."
-        self.push_screen(Prompt("Leave?", said, "leave"), decide)
+        self.push_screen(Prompt("Leave?", said), decide)
 
     def copy(self, text: str) -> None:
         """To the terminal's clipboard, cleaned and at most 64 KiB; not every terminal takes it."""

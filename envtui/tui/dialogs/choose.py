@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from envtui.core.text import clean
 
 from ..framed import words
+from .fitting import AROUND, Fitting
 
 
-class Choose(ModalScreen[int | None]):
+class Choose(Fitting[int | None]):
     """Dismisses with the index chosen, or None. A cursor and Enter; digits choose at once."""
 
     BINDINGS = [("escape", "cancel", "back")]  # noqa: RUF012 - Textual's own form
@@ -40,7 +40,7 @@ class Choose(ModalScreen[int | None]):
         with Vertical() as box:
             box.border_title = Content(f" {clean(self._title, 80)} ")
             if self._text:
-                yield Static(words((clean(self._text, 4000), "$tone-text")))
+                yield self.text(words((clean(self._text, 4000), "$tone-text")))
             if self._head:
                 yield Static(words(("   " + clean(self._head, 400), "$tone-label")))
             yield OptionList(
@@ -52,6 +52,19 @@ class Choose(ModalScreen[int | None]):
             yield Static(
                 words(("enter", "bold $tone-text"), " choose   ", ("esc", "bold $tone-text"), " back"), id="hint"
             )
+
+    def below(self) -> int:
+        head_and_hint = bool(self._head) + 3
+        return head_and_hint + min(self._rows(), 2 * len(self._options))
+
+    def _rows(self) -> int:
+        """Lines that the list may take: half of what there is when a text stands above it."""
+        room = self.size.height - AROUND - 4
+        return max(4, min(16, room // 2 if self._text else room))
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self.query_one(OptionList).styles.max_height = self._rows()
 
     def on_mount(self) -> None:
         self.query_one(OptionList).focus()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from envtui.core.text import clean
 
 from ..framed import words
+from .fitting import Fitting
 
 
-class Prompt(ModalScreen[str | None]):
+class Prompt(Fitting[str | None]):
     """Dismisses with what was typed, or None on escape."""
 
     BINDINGS = [("escape", "cancel", "back")]  # noqa: RUF012 - Textual's own form
@@ -35,11 +35,14 @@ class Prompt(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = Content(f" {clean(self._title, 80)} ")
-            yield Static(words((clean(self._text, 4000), "$tone-text")))
+            yield self.text(words((clean(self._text, 4000), "$tone-text")))
             yield Input(value=self._value, placeholder=clean(self._placeholder, 100))
             yield Static(
                 words(("enter", "bold $tone-text"), " done   ", ("esc", "bold $tone-text"), " back"), id="hint"
             )
+
+    def below(self) -> int:
+        return 4
 
     def on_mount(self) -> None:
         field = self.query_one(Input)

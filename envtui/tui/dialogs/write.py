@@ -12,7 +12,6 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from envtui.core.act import Act
@@ -20,6 +19,7 @@ from envtui.core.text import clean
 from envtui.rules.shows import shows
 
 from ..framed import words
+from .fitting import Fitting
 
 DEAF = 0.3
 """Seconds after opening in which keys are ignored."""
@@ -28,7 +28,7 @@ BURST = 0.03
 """Seconds between two keys below which they were not typed by a person."""
 
 
-class WriteDialog(ModalScreen[bool]):
+class WriteDialog(Fitting[bool]):
     """Dismisses True when `letters` (or the step's phrase) were typed by hand and Enter was pressed."""
 
     BINDINGS = [("escape", "cancel", "back to reading")]  # noqa: RUF012 - Textual's own form
@@ -76,7 +76,7 @@ class WriteDialog(ModalScreen[bool]):
             parts += [("undo    ", "$tone-label"), (f"by hand: {clean(self._undo, 400)}\n", "$tone-dim")]
         with Vertical() as box:
             box.border_title = Content(f" WRITE: {clean(self._step)} ")
-            yield Static(words(*parts))
+            yield self.text(words(*parts))
             yield Static(
                 words(
                     ("type  ", "$tone-label"),
@@ -86,6 +86,9 @@ class WriteDialog(ModalScreen[bool]):
             )
             yield _Typed(placeholder="", id="typed")
             yield Static(words(("esc", "bold $tone-text"), (" leaves everything as it is", "$tone-dim")), id="hint")
+
+    def below(self) -> int:
+        return 5
 
     def on_mount(self) -> None:
         field = self.query_one(Input)

@@ -38,7 +38,7 @@ class CardView(Static, can_focus=True):
         super().__init__(_card(card), classes=card.shape)
         self.card = card
         self.border_title = Content(clean(f" {number}  {card.name.upper()} "))
-        self.border_subtitle = Content(" read-only ")
+        self.border_subtitle = Content(f" {_state(card)} ")
 
 
 class EnvironmentsScreen(FramedScreen):
@@ -114,6 +114,15 @@ class EnvironmentsScreen(FramedScreen):
     def action_open(self) -> None:
         if isinstance(self.focused, CardView):
             self.envtui.open_environment(self.focused.card.name)
+
+
+def _state(card: Card) -> str:
+    """What matters before anything else, where it is seen in the smallest terminal too."""
+    if card.in_doubt:
+        return f"{len(card.in_doubt)} in doubt"
+    if card.problems:
+        return f"{len(card.problems)} problems"
+    return {"new": "not accepted yet", "changed": "changed: not accepted"}.get(card.trust, "read-only")
 
 
 def _card(card: Card) -> Rows:

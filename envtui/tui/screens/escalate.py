@@ -126,9 +126,9 @@ class EscalateScreen(FramedScreen):
 
     def show_keys(self) -> None:
         asked, active = bool(self.run_task.run.requests), self.run_task.run.write_active
-        back = ("esc", "back to the run")
-        form = (("tab", "next field"), ("enter", "next, and ask"), back)
-        waits = (("F1", "copy block"), ("F2", "beside me"), ("F3", "paste answer"), back, ("?", "help"))
+        back = ("esc", "back")
+        form = (("tab", "next field"), ("enter", "next; ask"), back)
+        waits = (("F1", "copy"), ("F2", "beside me"), ("F3", "paste"), back, ("?", "help"))
         keys = (back, ("?", "help")) if active else waits if asked else form
         parts: list[tuple[str, str]] = []
         room = self.size.width - 2

@@ -68,7 +68,7 @@ class TrustScreen(FramedScreen):
                 self.envtui.tell("Nothing was accepted.")
 
         said = f"Whoever can change these files can decide what you connect to and who may sign.\nType {self._environment} to accept them as shown."
-        self.app.push_screen(Prompt("Accept this tree", said, self._environment), decide)
+        self.app.push_screen(Prompt("Accept this tree", said), decide)
 
     def action_back(self) -> None:
         self.app.pop_screen()
