@@ -390,10 +390,9 @@ def _entries(connection: sqlite3.Connection, after: int = 0, run: str | None = N
         sql += " AND instr(body, ?)"
         values.append(b'"run":' + canonical(run))
     entries: list[Entry] = []
-    decode = _decoder().decode
     for seq, at_ms, body, digest in connection.execute(sql + " ORDER BY seq", values):
         try:
-            event = decode(body)
+            event = _decoder().decode(body)
         except msgspec.DecodeError as error:
             raise LedgerBroken(
                 f"Entry {seq} of the ledger cannot be read: {error}.",
