@@ -5,6 +5,7 @@ The libraries for SSH, SQL and HTTP are imported when the first act of their kin
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ from envtui.outside.paths import Paths
 from envtui.outside.secrets import ReferencedSecrets
 from envtui.outside.ssh_keygen import Keygen, KeygenVerifier, open_signer
 from envtui.outside.system_clock import SystemClock
+from envtui.outside.trees.files import unchanged
 from envtui.outside.trees.load import Forest, errors, read_forest
 from envtui.outside.trees.trust import Trust, TrustStatus
 from envtui.rules.lint import check
@@ -231,6 +233,7 @@ class _Doors(Mapping[str, Reader]):
         self._executor = executor
         self._clock = clock
         self._made: dict[str, Reader] = {}
+        self._ca = functools.partial(unchanged, tree)
 
     def __getitem__(self, kind: str) -> Reader:
         if kind not in self._made:
@@ -255,7 +258,7 @@ class _Doors(Mapping[str, Reader]):
             return SqlWriter(permit, self._sql(permit.run))
         from envtui.outside.http import HttpWriter
 
-        return HttpWriter(permit, self._tree.environment, Path(self._tree.root), self._secrets, self)
+        return HttpWriter(permit, self._tree.environment, self._ca, self._secrets, self)
 
     def _make(self, kind: str) -> Reader:
         if kind == "ssh":
@@ -268,7 +271,7 @@ class _Doors(Mapping[str, Reader]):
             return SqlReader(self._sql(""))
         from envtui.outside.http import HttpReader
 
-        return HttpReader(self._tree.environment, Path(self._tree.root), self._secrets, self)
+        return HttpReader(self._tree.environment, self._ca, self._secrets, self)
 
     def _ssh(self) -> SshSetting:
         from envtui.outside.ssh.known_hosts import KnownHosts
@@ -286,7 +289,7 @@ class _Doors(Mapping[str, Reader]):
     def _sql(self, label: str) -> Connector:
         from envtui.outside.sql.connect import Connector
 
-        return Connector(self._tree.environment, Path(self._tree.root), self._secrets, self, label)
+        return Connector(self._tree.environment, self._ca, self._secrets, self, label)
 
     async def forward(self, via: str, host: str, port: int) -> tuple[str, int]:
         """The Tunnels port: through this session's own verified SSH connections."""

@@ -7,7 +7,7 @@ a service that has shown the right one. What is refused to the client's environm
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,13 +46,13 @@ class _Connector:
     def __init__(
         self,
         environment: Environment,
-        tree: Path,
+        ca: Callable[[str], Path],
         secrets: Secrets,
         tunnels: Tunnels | None,
         seconds: float,
     ) -> None:
         self._environment = environment
-        self._tree = tree
+        self._ca = ca
         self._secrets = secrets
         self._tunnels = tunnels
         self._seconds = seconds
@@ -93,7 +93,7 @@ class _Connector:
             )
         async with httpx.AsyncClient(
             base_url=act.place.address,
-            verify=_trusted(self._tree, target),
+            verify=_trusted(self._ca, target),
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(max(act.timeout, 0.001), connect=self._seconds),
@@ -181,19 +181,19 @@ class _Connector:
 class HttpReader:
     """The Reader port for http targets.
 
-    `tree` is the environment's directory (for `ca`); `tunnels` is needed for targets with `via` only; `seconds` is how long
-    connecting and showing the identity may take.
+    `ca` gives the file of that name in the tree, which vouches for the service; `tunnels` is needed for targets with `via`
+    only; `seconds` is how long connecting and showing the identity may take.
     """
 
     def __init__(
         self,
         environment: Environment,
-        tree: Path,
+        ca: Callable[[str], Path],
         secrets: Secrets,
         tunnels: Tunnels | None = None,
         seconds: float = 10.0,
     ) -> None:
-        self._connector = _Connector(environment, tree, secrets, tunnels, seconds)
+        self._connector = _Connector(environment, ca, secrets, tunnels, seconds)
         self._shown: dict[tuple[str, str], Shown] = {}
 
     async def open(self, act: Act) -> Shown:
@@ -228,7 +228,7 @@ class HttpWriter:
         self,
         permit: Permit,
         environment: Environment,
-        tree: Path,
+        ca: Callable[[str], Path],
         secrets: Secrets,
         tunnels: Tunnels | None = None,
         seconds: float = 10.0,
@@ -236,7 +236,7 @@ class HttpWriter:
         if not isinstance(permit, Permit):
             raise TypeError("a writer needs a permit")
         self._permit = permit
-        self._connector = _Connector(environment, tree, secrets, tunnels, seconds)
+        self._connector = _Connector(environment, ca, secrets, tunnels, seconds)
         self._used = False
 
     async def write(self, permit: Permit, act: Act, sink: Sink) -> Reading:
@@ -314,13 +314,13 @@ def _relative(path: str) -> str:
     return path.lstrip("/")
 
 
-def _trusted(tree: Path, target: HttpTarget) -> ssl.SSLContext | bool:
+def _trusted(ca: Callable[[str], Path], target: HttpTarget) -> ssl.SSLContext | bool:
     """Who may vouch for the service: the target's own CA file, else the system's. Raises Unsound."""
     if urlsplit(target.base).scheme != "https":
         return False
     import ssl
 
     try:
-        return ssl.create_default_context(cafile=str(tree / target.ca) if target.ca else None)
+        return ssl.create_default_context(cafile=str(ca(target.ca)) if target.ca else None)
     except (OSError, ssl.SSLError) as error:
         raise Unsound(f"The CA file {target.ca} cannot be used: {error}.", "Correct `ca` of the target.") from error

@@ -44,7 +44,7 @@ async def main():
     place = Place(
         target="db", kind="sql", member="db1", address=address, user="reader", dbname=dbname, credential="look"
     )
-    reader = SqlReader(Connector(environment, Path("/nowhere"), ReferencedSecrets(), label="r-1"))
+    reader = SqlReader(Connector(environment, Path("/nowhere").joinpath, ReferencedSecrets(), label="r-1"))
     sink = Count()
     for n in range(10):
         act = Act(step=f"s{n}", mode="read", place=place, call=SqlCall(text="select * from orders"))

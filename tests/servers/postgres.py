@@ -140,7 +140,7 @@ def environment(database: Database, **changes: object) -> Environment:
 def connector(database: Database, seconds: float = 10.0, tunnels: object = None, **changes: object) -> Connector:
     return Connector(
         environment(database, **changes),
-        Path("/nowhere"),
+        Path("/nowhere").joinpath,
         FakeSecrets(),
         tunnels=tunnels,  # type: ignore[arg-type]  # tests hand in objects with `forward` alone
         label="r-1",

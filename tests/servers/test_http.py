@@ -63,7 +63,7 @@ async def service(answer: Callable[[str, str], bytes | None]) -> AsyncIterator[S
         yield made
 
 
-def setting(port: int, expect: str | None = "staging") -> tuple[Environment, Path, Secrets]:
+def setting(port: int, expect: str | None = "staging") -> tuple[Environment, Callable[[str], Path], Secrets]:
     environment = Environment(
         schema="envtui/environment@1",
         name="staging",
@@ -82,7 +82,7 @@ def setting(port: int, expect: str | None = "staging") -> tuple[Environment, Pat
             )
         },
     )
-    return environment, Path("/nowhere"), Secrets()
+    return environment, Path("/nowhere").joinpath, Secrets()
 
 
 def act(

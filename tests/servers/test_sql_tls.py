@@ -94,7 +94,7 @@ class Tunnel:
 
 async def shown(database: Database, port: int, tree: Path, **target: object) -> str:
     """What is shown by db1.internal, reached through a tunnel to `port`: the name in the certificate is the host's own."""
-    connector = Connector(environment(database, **target), tree, FakeSecrets(), Tunnel(port), seconds=5)  # type: ignore[arg-type]
+    connector = Connector(environment(database, **target), tree.joinpath, FakeSecrets(), Tunnel(port), seconds=5)  # type: ignore[arg-type]
     reader = SqlReader(connector)
     try:
         return (await reader.open(read_act(database, "select 1", via="bastion", address="db1.internal:5432"))).shown

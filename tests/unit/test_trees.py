@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from tree_kit import BOOK, edit, grow, put, said
 
-from envtui.core.errors import InvalidFiles, UsageError
+from envtui.core.errors import InvalidFiles, Unsound, UsageError
 from envtui.outside.trees import files as files_module
-from envtui.outside.trees.files import writable_by_others
+from envtui.outside.trees.files import unchanged, writable_by_others
 from envtui.outside.trees.load import load_tree, load_trees, read_forest
 
 
@@ -44,6 +44,23 @@ def test_nothing_is_read_again(tmp_path: Path) -> None:
     (root / "dev/books/look.yaml").unlink()
     assert tree.files["sql/x.sql"] == b"select 1"
     assert tree.books["look"].positions[("id",)] == (2, 1)
+
+
+def test_a_file_that_a_library_reads_itself_is_still_what_was_accepted(tmp_path: Path) -> None:
+    root = grow(tmp_path, "dev")
+    authority = root / "dev/files/ca.pem"
+    put(authority, "an authority")
+    tree = load_tree(root / "dev")
+    assert unchanged(tree, "files/ca.pem") == authority
+    put(authority, "another authority")
+    with pytest.raises(Unsound, match="files/ca.pem is not what it was"):
+        unchanged(tree, "files/ca.pem")
+    authority.unlink()
+    with pytest.raises(Unsound, match="cannot be read"):
+        unchanged(tree, "files/ca.pem")
+    put(root / "dev/files/new.pem", "not there when it was accepted")
+    with pytest.raises(Unsound, match="is not what it was"):
+        unchanged(tree, "files/new.pem")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -82,7 +82,7 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class Connector:
-    """Makes connections for one environment. `tree` is its directory (for `ca`), `label` stands in application_name.
+    """Makes connections for one environment. `ca` gives the file of that name in its tree, `label` stands in application_name.
 
     `seconds` is how long one host may take to connect. `tunnels` is needed for targets with `via` only.
     """
@@ -90,14 +90,14 @@ class Connector:
     def __init__(
         self,
         environment: Environment,
-        tree: Path,
+        ca: Callable[[str], Path],
         secrets: Secrets,
         tunnels: Tunnels | None = None,
         label: str = "",
         seconds: float = 10.0,
     ) -> None:
         self._environment = environment
-        self._tree = tree
+        self._ca = ca
         self.secrets = secrets
         self._tunnels = tunnels
         self._label = label
@@ -238,7 +238,7 @@ class Connector:
     ) -> dict[str, str]:
         place = act.place
         verified = target.tls.startswith("verify")
-        root = str(self._tree / target.ca) if target.ca else "system" if verified else _NONE
+        root = str(self._ca(target.ca)) if target.ca else "system" if verified else _NONE
         if target.tls == "verify-ca" and not target.ca:
             raise Unsound(f"{place.target} has tls verify-ca and no `ca`.", "Name the CA's file, or use verify-full.")
         return {

@@ -7,10 +7,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
-from envtui.core.errors import Problem
+from envtui.core.errors import Problem, Unsound
+from envtui.core.tree import Tree
 
 MAX_CONTENT = 16 * 1024 * 1024
 """Bytes at most of a file that a step may send. Larger things are artifacts."""
@@ -29,6 +31,22 @@ class Content(msgspec.Struct, frozen=True):
     size: int
     content: bytes
     inode: tuple[int, int]
+
+
+def unchanged(tree: Tree, name: str) -> Path:
+    """A file of the tree, for a library that reads it itself. Raises Unsound when it is not what was read and accepted."""
+    file = Path(tree.root) / name
+    known = tree.entries.get(name)
+    try:
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise Unsound(f"{tree.file(name)} cannot be read: {error.strerror}.", "Correct it, then open again.") from error
+    if known is None or found != known.sha256:
+        raise Unsound(
+            f"{tree.file(name)} is not what it was when the environment was opened.",
+            "Open the environment again: the trust screen shows what changed.",
+        )
+    return file
 
 
 def read_files(root: str) -> tuple[dict[str, Content], list[Problem]]:
