@@ -190,7 +190,7 @@ def _verified(path: Path) -> str:
     verdict = verify(path)
     if not verdict.sound:
         raise LedgerBroken(verdict.why, "Keep the file as it is and tell the owners of this environment.")
-    return f"{verdict.entries} entries, unbroken"
+    return f"{verdict.entries} {'entry' if verdict.entries == 1 else 'entries'}, unbroken"
 
 
 class _Remembering:

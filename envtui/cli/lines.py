@@ -115,7 +115,7 @@ class Printer:
             self._say(f"  | … {total - SHOWN_LINES} more of {total} lines: envtui ledger show")
 
     def _say(self, text: str) -> None:
-        self._print(clean(text, 8000))
+        self._print(clean(self._session.ways.masked(text), 8000))
 
     def _print(self, text: str) -> None:
         print(text, flush=True)

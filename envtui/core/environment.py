@@ -6,6 +6,7 @@ docs/environment.md.
 
 # No postponed annotations here: msgspec reads them, and each one that is text is compiled again at every start.
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -101,6 +102,12 @@ class IncidentPolicy(Shape, frozen=True, kw_only=True):
     required: bool = True
     max_age: Duration = "7d"
     pattern: str = r"[A-Z][A-Z0-9]*-\d+"
+
+    @property
+    def looks(self) -> str:
+        """What an id looks like, for people: `INC-\\d+` is INC-…; a pattern that names nothing says nothing."""
+        named = re.fullmatch(r"\^?([A-Za-z][A-Za-z0-9_-]*-)(?:\\d|\[0-9\])(?:\+|\*|\{[0-9,]+\})\$?", self.pattern)
+        return f"{named[1]}…" if named else "the incident's id"
 
 
 class SignoffPolicy(Shape, frozen=True, kw_only=True):

@@ -63,6 +63,7 @@ class WriteAccess:
         self._replan = replan
         self._grants: dict[str, Grant] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._ending = asyncio.Lock()
 
     def grant(self, run: str) -> Grant | None:
         return self._grants.get(run)
@@ -203,7 +204,9 @@ class WriteAccess:
         keeper = self._keepers.pop(task.run.id, None)
         if keeper is not None and keeper is not asyncio.current_task():
             keeper.cancel()
-        if grant is not None:
+        if grant is None:
+            return
+        async with self._ending:
             await access.end(grant, reason, journal=self._journal(task), why=why)
 
     async def close(self, tasks: Mapping[str, RunTask]) -> None:
@@ -211,6 +214,8 @@ class WriteAccess:
         for run in tuple(self._grants):
             if run in tasks:
                 await self.end(tasks[run], "GIVEN_BACK", "the session was closed")
+        async with self._ending:  # an end that somebody else began is written down before the ledger closes
+            return
 
     async def _keep(self, task: RunTask, grant: Grant) -> None:
         while True:

@@ -180,7 +180,7 @@ def of_incident(incident: Incident, terms: Terms, now_ms: int, asked_for: str) -
     found.unless(
         re.fullmatch(policy.pattern, asked_for) is not None and len(asked_for) <= 64,
         "incident",
-        f"{asked_for[:64]!r} is not an incident's id here: {policy.pattern}.",
+        f"{asked_for[:64]!r} is not an incident's id here ({policy.looks}).",
         f"Record the incident first: envtui incident open {terms.environment} --title TEXT",
     )
     found.unless(

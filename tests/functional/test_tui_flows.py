@@ -13,6 +13,7 @@ from textual.widgets import Input, OptionList, Static
 from tui_kit import ScriptedWorld, Targets, grow, incident, world
 
 from envtui.core.act import Act
+from envtui.core.environment import IncidentPolicy
 from envtui.core.events import GrantActivated, Noted, RunStarted, SignedOff
 from envtui.core.ports import Reading, Sink
 from envtui.engine.runner import RunTask
@@ -21,7 +22,6 @@ from envtui.tui.app import EnvtuiApp
 from envtui.tui.dialogs.choose import Choose
 from envtui.tui.dialogs.prompt import Prompt
 from envtui.tui.dialogs.write import WriteDialog
-from envtui.tui.screens.escalate import id_in_words
 from envtui.tui.screens.help import MORE, HelpScreen
 from envtui.tui.widgets.output import OutputView
 
@@ -592,7 +592,7 @@ async def test_the_form_says_what_an_incident_looks_like_and_keeps_the_cursor_on
     ],
 )
 def test_a_pattern_in_words(pattern: str, said: str) -> None:
-    assert id_in_words(pattern) == said
+    assert IncidentPolicy(pattern=pattern).looks == said
 
 
 @pytest.mark.parametrize("screen", ["environments", "runbooks", "plan", "run", "escalate", "runs", "ledger", "trust"])

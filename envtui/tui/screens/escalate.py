@@ -5,7 +5,6 @@ Two ways for the signature: as a block through chat, or beside you where the pol
 
 from __future__ import annotations
 
-import re
 from typing import ClassVar
 
 import msgspec
@@ -63,7 +62,7 @@ class EscalateScreen(FramedScreen):
                 )
             )
             yield Static(f"incident{' (required)' if policy.incident.required else ' (or nothing)'}", classes="label")
-            yield Input(placeholder=id_in_words(policy.incident.pattern), id="incident")
+            yield Input(placeholder=policy.incident.looks, id="incident")
             yield Static("", id="found")
             yield Static("reason", classes="label")
             yield Input(placeholder="what is wrong and what this will do", id="reason")
@@ -160,7 +159,7 @@ class EscalateScreen(FramedScreen):
         policy = session.environment.access.incident
         if not name:
             if policy.required:
-                found.update(words((f"Write access needs an incident: {id_in_words(policy.pattern)}\n", "$tone-bad")))
+                found.update(words((f"Write access needs an incident: {policy.looks}\n", "$tone-bad")))
             return not policy.required
         try:
             incident = await session.ways.tracker.lookup(name)
@@ -284,12 +283,6 @@ class EscalateScreen(FramedScreen):
 
     def action_back(self) -> None:
         self.app.pop_screen()
-
-
-def id_in_words(pattern: str) -> str:
-    """What the ids of incidents look like, for people: `INC-\\d+` is INC-…; a pattern that says less is no help."""
-    named = re.fullmatch(r"\^?([A-Za-z][A-Za-z0-9_-]*-)(?:\\d|\[0-9\])(?:\+|\*|\{[0-9,]+\})\$?", pattern)
-    return f"{named[1]}…" if named else "the incident's id"
 
 
 def _writes(task: RunTask) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from textual.widgets import Static
 
 from envtui.core.act import PlannedStep
 from envtui.core.errors import EnvtuiError
+from envtui.core.ports import Transcript
 from envtui.core.redact import shapes
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
@@ -376,6 +378,19 @@ class RunScreen(FramedScreen):
 
         self.app.push_screen(Choose("Copy", "A copied write is a comment line.", options), done)
 
+    async def _save(self, transcript: Transcript, name: str) -> None:
+        def write() -> None:
+            with Path(name).expanduser().open("x", encoding="utf-8") as file:
+                for number in range(transcript.lines):
+                    file.write(self._masked(clean(transcript.line(number))) + "\n")
+
+        try:
+            await asyncio.to_thread(write)
+        except OSError as error:
+            self.envtui.say(f"{name}: {error.strerror}")
+        else:
+            self.envtui.tell(f"{transcript.lines} lines in {name}")
+
     def action_save(self) -> None:
         transcript = self.query_one(OutputView).transcript
         step = self.selected
@@ -386,14 +401,7 @@ class RunScreen(FramedScreen):
         def done(name: str | None) -> None:
             if not name:
                 return
-            try:
-                with Path(name).expanduser().open("x", encoding="utf-8") as file:
-                    for number in range(transcript.lines):
-                        file.write(self._masked(clean(transcript.line(number))) + "\n")
-            except OSError as error:
-                self.envtui.say(f"{name}: {error.strerror}")
-            else:
-                self.envtui.tell(f"{transcript.lines} lines in {name}")
+            self.envtui.work(self._save(transcript, name))
 
         self.app.push_screen(
             Prompt("Save the whole output", "A new file:", value=f"{self.run_task.run.id}-{step.id}.txt"), done
