@@ -37,6 +37,13 @@ def fingerprint(key: str) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
+class Operator(msgspec.Struct, frozen=True):
+    """Who sits here: the person's name and the machine's, as reported by themselves."""
+
+    name: str
+    machine: str
+
+
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """What the tracker says of an incident, now. `checked_ms` is wall time."""
 

@@ -15,7 +15,7 @@ from types import TracebackType
 import msgspec
 
 from envtui import __version__
-from envtui.core.access import Request, Terms
+from envtui.core.access import Operator, Request, Terms
 from envtui.core.act import Act, HttpCall, Place, Plan, SqlCall, SshCall
 from envtui.core.environment import Environment, SqlTarget, SshTarget, Target
 from envtui.core.errors import EnvtuiError, Unsound, UsageError
@@ -36,13 +36,6 @@ from .leaving import leave
 from .runner import RunTask
 from .ways import Ways
 from .writing import WriteAccess, quiet
-
-
-class Operator(msgspec.Struct, frozen=True):
-    """Who sits here: the person's name and the machine's, as reported by themselves."""
-
-    name: str
-    machine: str
 
 
 class Connection(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
 from textual.app import App
@@ -22,13 +22,15 @@ from textual.filter import LineFilter
 from envtui.compose import World
 from envtui.core.errors import EnvtuiError, NotTrusted
 from envtui.core.text import backstop, clean
-from envtui.engine.lobby import Lobby
-from envtui.engine.runner import RunTask
-from envtui.engine.session import EnvironmentSession
 
 from .banner import Banner, banner
 from .driver import TerminalDriver
 from .theme import PALETTES, theme
+
+if TYPE_CHECKING:  # the first frame shows the lobby: no session is there yet
+    from envtui.engine.lobby import Lobby
+    from envtui.engine.runner import RunTask
+    from envtui.engine.session import EnvironmentSession
 
 LOBBY = 2
 """Screens that are open in the lobby: Textual's own, and the environments."""

@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from envtui.core.text import clean
 from envtui.engine.lobby import Shape, shape
-from envtui.engine.session import EnvironmentSession
 from envtui.rules.run import Run
 
+if TYPE_CHECKING:
+    from envtui.engine.session import EnvironmentSession
 
-@dataclass(frozen=True, slots=True)
-class Banner:
+
+class Banner(msgspec.Struct, frozen=True):
     """`write` true: the frame's title is filled. All text is clean."""
 
     title: str

@@ -5,13 +5,12 @@ Every pair of text and ground keeps 4.5:1 (WCAG AA), checked by a test. Words an
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-
+import msgspec
+from msgspec.structs import asdict
 from textual.theme import Theme
 
 
-@dataclass(frozen=True, slots=True)
-class Palette:
+class Palette(msgspec.Struct, frozen=True):
     """A theme's tokens as #rrggbb. `first`, `between`, `last`: the environments along the order of promotion."""
 
     ground: str

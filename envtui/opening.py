@@ -1,0 +1,206 @@
+"""An environment opened: every port of a session gets what stands behind it.
+
+The libraries for SSH, SQL and HTTP are imported when the first act of their kind runs, not before.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envtui.core.access import Operator, Permit, Terms
+from envtui.core.act import Act
+from envtui.core.environment import Command
+from envtui.core.errors import LedgerBroken
+from envtui.core.ports import Reader, Tunnels, Writer
+from envtui.core.redact import Redactor
+from envtui.core.secret import Secret
+from envtui.core.tree import Tree
+from envtui.engine.session import EnvironmentSession
+from envtui.engine.ways import Ways
+from envtui.outside import allowed_signers
+from envtui.outside.config import UserConfig
+from envtui.outside.incident_file import tracker_of
+from envtui.outside.ledger import SqliteJournal
+from envtui.outside.paths import Paths
+from envtui.outside.secrets import ReferencedSecrets
+from envtui.outside.spool import DiskSpool
+from envtui.outside.ssh_keygen import Keygen, KeygenVerifier, open_signer
+from envtui.outside.system_clock import SystemClock
+from envtui.outside.trees.files import unchanged
+from envtui.rules.places import places
+
+if TYPE_CHECKING:
+    from envtui.outside.sql.connect import Connector
+    from envtui.outside.ssh.links import Setting as SshSetting
+
+THREADS = 24
+"""Of one session: connections drain their streams in them (measured: 16 to 32 serve 300 hosts)."""
+
+
+def session(
+    paths: Paths,
+    config: UserConfig,
+    variables: Mapping[str, str],
+    operator: Operator,
+    tree: Tree,
+    order: int,
+    last: int,
+) -> EnvironmentSession:
+    """The session of a tree that is trusted."""
+    name = tree.environment.name
+    clock = SystemClock()
+    executor = ThreadPoolExecutor(THREADS, thread_name_prefix=f"envtui-{name}")
+    secrets = _Remembering(ReferencedSecrets(config.secret_folders, config.commands, environ=variables))
+    roster = allowed_signers.roster(name, tree.allowed_signers, tree.revoked_keys, tree.people, f"{tree.root}/access/")
+    doors = _Doors(tree, config.operator, secrets, executor, clock)
+    keygen = Keygen(variables)
+    terms = Terms(
+        environment=name,
+        policy=tree.environment.access,
+        roster=roster,
+        manifest_sha256=tree.manifest_sha256,
+        machine=operator.machine,
+    )
+    bundle = Ways(
+        journal=SqliteJournal(paths.ledger(name), clock),
+        spool=DiskSpool(paths.spool(name)),
+        readers=doors,
+        writer=doors.writer,
+        secrets=secrets,
+        resolved=secrets.resolved,
+        masked=secrets.masked,
+        shown=secrets.shown,
+        check=_check,
+        clock=clock,
+        tracker=tracker_of(tree.environment.access.incident, tree.root, clock),
+        signer=lambda reference: open_signer(reference or config.signing_key, keygen),
+        verifier=KeygenVerifier(roster, clock, keygen),
+        executor=executor,
+        verify=lambda: _verified(paths.ledger(name)),
+    )
+    return EnvironmentSession(tree, order, last, operator, bundle, terms)
+
+
+def _check(act: Act) -> None:
+    if act.place.kind == "sql":
+        from envtui.outside.sql.statements import check_act
+
+        check_act(act)
+
+
+def _verified(path: Path) -> str:
+    from envtui.outside.ledger_verify import verify
+
+    verdict = verify(path)
+    if not verdict.sound:
+        raise LedgerBroken(verdict.why, "Keep the file as it is and tell the owners of this environment.")
+    return f"{verdict.entries} {'entry' if verdict.entries == 1 else 'entries'}, unbroken"
+
+
+class _Remembering:
+    """The Secrets port, remembering what it resolved: all of it is redacted wherever text leaves."""
+
+    def __init__(self, inner: ReferencedSecrets) -> None:
+        self._inner = inner
+        self._known: dict[str, Secret] = {}
+        self._redactor = Redactor(())
+
+    async def resolve(self, reference: str | Command, name: str) -> Secret:
+        secret = await self._inner.resolve(reference, name)
+        if self._known.get(name) is None or self._known[name].reveal() != secret.reveal():
+            self._known[name] = secret
+            self._redactor = Redactor(self.resolved())
+        return secret
+
+    def key_file(self, reference: str) -> Path:
+        return self._inner.key_file(reference)
+
+    def resolved(self) -> tuple[Secret, ...]:
+        return tuple(self._known.values())
+
+    def masked(self, text: str) -> str:
+        return self._redactor.masked(text)
+
+    def shown(self, line: bytes) -> str:
+        return self._redactor.shown(line)
+
+
+class _Doors(Mapping[str, Reader]):
+    """Readers by kind, each made (and its library imported) when it is first asked for. Iterates over those made."""
+
+    def __init__(
+        self, tree: Tree, operator: str, secrets: _Remembering, executor: ThreadPoolExecutor, clock: SystemClock
+    ) -> None:
+        self._tree = tree
+        self._operator = operator
+        self._secrets = secrets
+        self._executor = executor
+        self._clock = clock
+        self._made: dict[str, Reader] = {}
+        self._ca = functools.partial(unchanged, tree)
+
+    def __getitem__(self, kind: str) -> Reader:
+        if kind not in self._made:
+            self._made[kind] = self._make(kind)
+        return self._made[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._made))
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def writer(self, permit: Permit, act: Act) -> Writer:
+        """The one way to write: a connection with the write credential, for this permit and this act."""
+        if act.place.kind == "ssh":
+            from envtui.outside.ssh.session import SshWriter
+
+            return SshWriter(permit, self._ssh())
+        if act.place.kind == "sql":
+            from envtui.outside.sql.writer import SqlWriter
+
+            return SqlWriter(permit, self._sql(permit.run))
+        from envtui.outside.http import HttpWriter
+
+        return HttpWriter(permit, self._tree.environment, self._ca, self._secrets, self)
+
+    def _make(self, kind: str) -> Reader:
+        if kind == "ssh":
+            from envtui.outside.ssh.session import SshReader
+
+            return SshReader(self._ssh())
+        if kind == "sql":
+            from envtui.outside.sql.session import SqlReader
+
+            return SqlReader(self._sql(""))
+        from envtui.outside.http import HttpReader
+
+        return HttpReader(self._tree.environment, self._ca, self._secrets, self)
+
+    def _ssh(self) -> SshSetting:
+        from envtui.outside.ssh.known_hosts import KnownHosts
+        from envtui.outside.ssh.links import Setting
+
+        environment = self._tree.environment
+        return Setting(
+            environment=environment,
+            known_hosts=KnownHosts(self._tree.known_hosts, f"{self._tree.root}/known_hosts"),
+            secrets=self._secrets,
+            hosts=lambda target: places(environment, target, "read", self._operator),
+            executor=self._executor,
+        )
+
+    def _sql(self, label: str) -> Connector:
+        from envtui.outside.sql.connect import Connector
+
+        return Connector(self._tree.environment, self._ca, self._secrets, self, label)
+
+    async def forward(self, via: str, host: str, port: int) -> tuple[str, int]:
+        """The Tunnels port: through this session's own verified SSH connections."""
+        ssh = self["ssh"]
+        assert isinstance(ssh, Tunnels)
+        return await ssh.forward(via, host, port)
