@@ -68,13 +68,13 @@ class EnvtuiApp(App[int]):
         Binding("ctrl+c", "interrupt", "stop", show=False, priority=True),
     ]
 
-    def __init__(self, world: World, first: str | None = None) -> None:
+    def __init__(self, world: World, first: str | None = None, lobby: Lobby | None = None) -> None:
         super().__init__(driver_class=TerminalDriver)
         self.world = world
         self.first = first
         self.session: EnvironmentSession | None = None
         self.run_task: RunTask | None = None
-        self.lobby: Lobby | None = None
+        self.lobby = lobby
         self._going = False
         self._working: set[asyncio.Task[None]] = set()
         for name in PALETTES:

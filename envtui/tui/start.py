@@ -21,6 +21,6 @@ def start(environment: str | None, mouse: bool = True) -> int:
         world.tree(environment)
     from .app import EnvtuiApp
 
-    app = EnvtuiApp(world, environment)
+    app = EnvtuiApp(world, environment, world.lobby())
     result = app.run(mouse=mouse)
     return (app.return_code or 0) if result is None else result

@@ -53,15 +53,18 @@ class EnvironmentsScreen(FramedScreen):
     CSS = "EnvironmentsScreen #cards { height: 1fr; } EnvironmentsScreen.narrow #cards { layout: vertical; overflow-y: auto; }"
 
     def body(self) -> ComposeResult:
-        yield Horizontal(id="cards")
+        # The cards are there with the first frame: drawn without them, it would be laid out twice.
+        if self.envtui.lobby is None:
+            self.envtui.lobby = self.envtui.world.lobby()
+        yield Horizontal(*_cards(self.envtui.lobby), id="cards")
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.call_later(self.read)
+        self._shown()
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
-        if self.envtui.lobby is not None:
+        if self.envtui.session is not None:
             self.call_later(self._left)
 
     async def _left(self) -> None:
@@ -71,15 +74,19 @@ class EnvironmentsScreen(FramedScreen):
 
     async def read(self) -> None:
         """Read all trees and ledgers again."""
-        lobby = self.envtui.world.lobby()
-        self.envtui.lobby = lobby
+        self.envtui.lobby = self.envtui.world.lobby()
         cards = self.query_one("#cards")
         await cards.remove_children()
-        await cards.mount_all(CardView(card, number) for number, card in enumerate(lobby.cards, 1))
-        if cards.children:
-            cards.children[0].focus()
+        await cards.mount_all(_cards(self.envtui.lobby))
+        self._shown()
+
+    def _shown(self) -> None:
+        cards = self.query_one("#cards").children
+        if cards:
+            cards[0].focus()
         self.show_banner()
-        self._say(lobby)
+        if self.envtui.lobby is not None:
+            self._say(self.envtui.lobby)
 
     def _say(self, lobby: Lobby) -> None:
         if lobby.in_doubt:
@@ -114,6 +121,10 @@ class EnvironmentsScreen(FramedScreen):
     def action_open(self) -> None:
         if isinstance(self.focused, CardView):
             self.envtui.open_environment(self.focused.card.name)
+
+
+def _cards(lobby: Lobby) -> list[CardView]:
+    return [CardView(card, number) for number, card in enumerate(lobby.cards, 1)]
 
 
 def _state(card: Card) -> str:
