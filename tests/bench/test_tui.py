@@ -94,7 +94,7 @@ def test_the_first_frame_takes_at_most_one_and_a_half_smallest_textual_apps(tmp_
 
 def test_keys_are_handled_while_200_megabytes_stream_in(tmp_path: Path) -> None:
     shown = Terminal([sys.executable, "-c", FLOODED, str(tmp_path), str(FLOOD)], variables(), (120, 40))
-    shown.until("2 runbooks")
+    shown.until("/ find")
     shown.keys("\r")
     shown.until("starts the run")
     shown.keys("\r")

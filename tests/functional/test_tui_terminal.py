@@ -125,7 +125,7 @@ def through_the_screens(shown: Terminal) -> None:
     """Every screen with something hostile in it."""
     shown.until("PRODUCTION")
     shown.keys("2")
-    shown.until("2 runbooks")
+    shown.until("/ find")
     shown.keys("d")
     shown.until("ssh 2/2")
     shown.keys("/locked")
@@ -192,7 +192,7 @@ def test_a_signal_ends_it_in_order_and_restores_the_terminal(tmp_path: Path, num
     with terminal(tmp_path) as shown:
         shown.until("PRODUCTION")
         shown.keys("2")
-        shown.until("2 runbooks")
+        shown.until("/ find")
         os.kill(shown.pid, number)
         code = shown.end()
         assert code == 143
@@ -233,7 +233,7 @@ def test_a_crash_says_where_and_shows_no_variable(tmp_path: Path) -> None:
     with terminal(tmp_path, program=CRASH) as shown:
         shown.until("PRODUCTION")
         shown.keys("2")
-        shown.until("2 runbooks")
+        shown.until("/ find")
         shown.keys("/")
         code = shown.end()
         after = shown.raw[shown.raw.rindex(ALTERNATE_OFF) :]
@@ -248,7 +248,7 @@ def test_without_colour_words_and_borders_say_everything(tmp_path: Path) -> None
     with terminal(tmp_path, NO_COLOR="1") as shown:
         shown.until("PRODUCTION")
         shown.keys("2")
-        shown.until("2 runbooks")
+        shown.until("/ find")
         assert "PRODUCTION" in shown.screen
         assert "READ-ONLY" in shown.screen
         assert "┏" in shown.screen  # heavy: the last environment
@@ -265,7 +265,7 @@ def test_it_follows_the_terminal_down_to_sixty_columns_and_back(tmp_path: Path) 
     with terminal(tmp_path) as shown:
         shown.until("PRODUCTION")
         shown.keys("2")
-        shown.until("2 runbooks")
+        shown.until("/ find")
         shown.resize(60, 20)
         shown.until("revert")
         shown.keys("\r")
