@@ -71,7 +71,7 @@ def clean_line(text: str | bytes, limit: int = LIMIT) -> Clean:
 
 def backstop(text: str) -> str:
     """`text` with every unsafe character made visible; for the last filter before the terminal, which sees fragments."""
-    return UNSAFE.sub(_visible, text)
+    return text if text.isascii() and text.isprintable() else UNSAFE.sub(_visible, text)
 
 
 def mixed_scripts(text: str) -> bool:

@@ -208,13 +208,14 @@ class EnvtuiApp(App[int]):
 
     def _refresh_front(self) -> None:
         self._going = False
-        for screen in self.screen_stack:
-            refresh = getattr(screen, "show_state", None)
-            if refresh is not None and screen.is_mounted:
-                refresh()
-            banner_of = getattr(screen, "show_banner", None)
-            if banner_of is not None:
-                banner_of()
+        from .framed import FramedScreen
+
+        for screen in reversed(self.screen_stack):
+            if isinstance(screen, FramedScreen) and screen.is_mounted:
+                screen.show_state()
+                screen.show_banner()
+            if not screen.is_modal:  # what is below it is not seen; it looks again when it is
+                break
 
     def tick(self) -> None:
         """Once a second: the countdown and elapsed times."""

@@ -58,6 +58,7 @@ class FramedScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._put: dict[str, Content | Rows] = {}
+        self._said: tuple[Banner, int] | None = None
 
     @property
     def envtui(self) -> EnvtuiApp:
@@ -82,14 +83,21 @@ class FramedScreen(Screen[None]):
         self.show_keys()
 
     def on_screen_resume(self) -> None:
+        self.show_state()
         self.show_banner()
         self.show_keys()
+
+    def show_state(self) -> None:
+        """Draw what may have changed; called while the screen is seen."""
 
     def show_banner(self) -> None:
         """Take the frame's words and shape from the state, as it is now."""
         if not self.is_mounted:
             return
         said: Banner = self.envtui.banner()
+        if (said, self.size.width) == self._said:  # once a second, and classes are matched with all styles again
+            return
+        self._said = (said, self.size.width)
         frame = self.query_one("#frame")
         frame.border_title = Content(said.title)
         frame.border_subtitle = Content(_fit(said.subtitle, self.size.width - 8))
@@ -101,7 +109,8 @@ class FramedScreen(Screen[None]):
         before = self._put.get(selector)
         if before is None or not _same(before, shown):
             self._put[selector] = shown
-            widget.update(shown)
+            height = widget.styles.height
+            widget.update(shown, layout=height is None or height.is_auto)
 
     def now(self, badge: str = "", text: Content | str = "", tone: str = "$tone-last") -> None:
         """The one thing that matters now, and the key for it."""

@@ -52,6 +52,8 @@ class EnvironmentsScreen(FramedScreen):
     ]
     CSS = "EnvironmentsScreen #cards { height: 1fr; } EnvironmentsScreen.narrow #cards { layout: vertical; overflow-y: auto; }"
 
+    _covered = False  # by another screen: not so when it is shown for the first time
+
     def body(self) -> ComposeResult:
         # The cards are there with the first frame: drawn without them, it would be laid out twice.
         if self.envtui.lobby is None:
@@ -64,8 +66,12 @@ class EnvironmentsScreen(FramedScreen):
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
-        if self.envtui.session is not None:
+        if self._covered:
+            self._covered = False
             self.call_later(self._left)
+
+    def on_screen_suspend(self) -> None:
+        self._covered = True
 
     async def _left(self) -> None:
         """Back from an environment: it is closed, and the lobby looks again."""

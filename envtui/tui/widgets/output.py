@@ -7,6 +7,7 @@ six seconds. Bytes never pass through here; 30 times a second it looks how many 
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 
 from rich.segment import Segment
 from textual.geometry import Size
@@ -18,6 +19,9 @@ from envtui.core.redact import shapes
 from envtui.core.text import clean_line
 
 REFRESH = 1 / 30
+PAUSE = 0.2
+"""Seconds between two drawings while lines keep coming: nobody reads faster, and a key waits for a drawing at most."""
+
 WIDEST = 2_000
 """Columns of one line that are shown; the transcript has all of it."""
 
@@ -36,6 +40,7 @@ class OutputView(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._transcript: Transcript | None = None
         self._shown = -1
+        self._drawn = 0.0
         self._following = True
         self._placeholder = ""
         self._masked: Callable[[str], str] = shapes
@@ -79,8 +84,9 @@ class OutputView(ScrollView, can_focus=True):
 
     def _look(self) -> None:
         lines = self._transcript.lines if self._transcript is not None else 0
-        if lines == self._shown:
+        if lines == self._shown or (self._shown > 0 and monotonic() - self._drawn < PAUSE):
             return
+        self._drawn = monotonic()
         if self._shown > 0:
             self._following = self.below == 0 or (
                 self._following and self.scroll_offset.y >= self._shown - self.size.height - 1

@@ -35,8 +35,9 @@ class Steps(Static):
         lines = [_line(run, step, step.id == selected, width) for step in run.steps]
         drawn = Content("\n").join([head, *lines])
         if drawn.plain != self._drawn.plain or drawn.spans != self._drawn.spans:
+            same = len(lines) == self._drawn.plain.count("\n") - 1  # each is one line: only their number needs a layout
             self._drawn = drawn
-            self.update(drawn)
+            self.update(drawn, layout=not same)
 
 
 def _line(run: Run, step: StepState, selected: bool, width: int) -> Content:
