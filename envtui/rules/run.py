@@ -97,6 +97,7 @@ class GrantState(msgspec.Struct, frozen=True, kw_only=True):
     plan_digest: str
     until_ms: int
     acts: int
+    nonce: str = ""  # of the request that it came from
     spent: tuple[tuple[str, int], ...] = ()  # (act digest, attempt)
     ended: str = ""  # the reason, once it ended
 
@@ -285,6 +286,8 @@ def apply(run: Run, entry: Entry) -> Run:
             return _request(run, event.request, lambda r: change(r, verdicts=(*r.verdicts, event)))
         case SignOffRefused():
             return _request(run, event.request, lambda r: change(r, refusals=(*r.refusals, event.why)))
+        case GrantActivated() if run.grant is not None and event.nonce and run.grant.nonce == event.nonce:
+            return run  # another process activated the same request: the first in the ledger counts
         case GrantActivated():
             grant = GrantState(
                 id=event.grant,
@@ -293,6 +296,7 @@ def apply(run: Run, entry: Entry) -> Run:
                 plan_digest=event.plan_digest,
                 until_ms=event.until_ms,
                 acts=event.acts,
+                nonce=event.nonce,
             )
             return change(run, grant=grant)
         case PermitSpent() if run.grant is not None and run.grant.id == event.grant:

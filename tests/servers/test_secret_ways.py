@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from envtui.core.events import ActEnded, ActIntended, Captured
+from envtui.rules import paste
 from tests.servers.world_kit import NAME, Kit, cluster, database, kit, kit_sql, machines, one
 
 __all__ = ["cluster", "database", "kit", "kit_sql", "machines", "one"]  # fixtures
@@ -193,5 +194,6 @@ def test_what_is_signed_and_pasted_names_the_secret_and_never_says_it(kit: Kit) 
     block = kit.request("book", "--full", "-p", "token=env:TOKEN")
     done = kit.cli("run", NAME, "book", "--grant", str(block))
     assert done.returncode == 0, done.stdout + done.stderr
-    raw = base64.b64decode("".join(line for line in block.read_text().splitlines() if " " not in line) + "==")
-    absent(kit, done.stdout, done.stderr, block.read_text(), raw.decode(errors="replace"), *looks_back(kit))
+    (signed,) = paste.blocks(block.read_text())  # packed: what is in it is looked at unpacked
+    assert "env:TOKEN" in signed.plan
+    absent(kit, done.stdout, done.stderr, block.read_text(), signed.body, signed.plan, *looks_back(kit))

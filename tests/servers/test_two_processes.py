@@ -48,7 +48,8 @@ def test_one_sign_off_pasted_into_two_processes_is_spent_once(kit: Kit, tmp_path
     assert codes[0] == 0, done
     assert 0 not in codes[1:], done
     assert (tmp_path / "sent").read_text() == "once\n"
-    assert len(kit.events(GrantActivated)) == len(kit.events(ActIntended)) == 1
+    assert len(kit.events(ActIntended)) == 1
+    assert len({event.nonce for event in kit.events(GrantActivated)}) == 1
     assert len(kit.events(PermitSpent)) == 1
     assert kit.sound()
     for out, err in done:
