@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
@@ -19,7 +19,6 @@ from textual.color import Color
 from textual.events import Key
 from textual.filter import LineFilter
 
-from envtui.compose import World
 from envtui.core.errors import EnvtuiError, NotTrusted
 from envtui.core.text import backstop, clean
 
@@ -28,6 +27,7 @@ from .driver import TerminalDriver
 from .theme import PALETTES, theme
 
 if TYPE_CHECKING:  # the first frame shows the lobby: no session is there yet
+    from envtui.compose import World
     from envtui.engine.lobby import Lobby
     from envtui.engine.runner import RunTask
     from envtui.engine.session import EnvironmentSession
@@ -49,7 +49,11 @@ class _Backstop(LineFilter):
 
 
 class EnvtuiApp(App[int]):
-    """`world` is where everything comes from; `first` the environment to open at once, if any."""
+    """`world` is where everything comes from, or makes it; `first` the environment to open at once, if any.
+
+    The first frame says `names`, the environments that seem to be there, while the trees are read.
+    `failed`: why they could not be read, when that ended it.
+    """
 
     TITLE = "envtui"
     ENABLE_COMMAND_PALETTE = True
@@ -68,13 +72,15 @@ class EnvtuiApp(App[int]):
         Binding("ctrl+c", "interrupt", "stop", show=False, priority=True),
     ]
 
-    def __init__(self, world: World, first: str | None = None, lobby: Lobby | None = None) -> None:
+    def __init__(self, world: World | Callable[[], World], first: str | None = None, names: Sequence[str] = ()) -> None:
         super().__init__(driver_class=TerminalDriver)
-        self.world = world
+        self._world = world
+        self.names = tuple(names)
+        self.failed: EnvtuiError | None = None
         self.first = first
         self.session: EnvironmentSession | None = None
         self.run_task: RunTask | None = None
-        self.lobby = lobby
+        self.lobby: Lobby | None = None
         self._going = False
         self._working: set[asyncio.Task[None]] = set()
         for name in PALETTES:
@@ -82,6 +88,12 @@ class EnvtuiApp(App[int]):
         self.theme = next(iter(PALETTES))
 
     # -- life ------------------------------------------------------------------------------------------------------
+
+    @property
+    def world(self) -> World:
+        if callable(self._world):
+            self._world = self._world()
+        return self._world
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return theme(next(iter(PALETTES))).variables
@@ -97,6 +109,8 @@ class EnvtuiApp(App[int]):
         self.set_interval(1.0, self.tick)
         from .screens.environments import EnvironmentsScreen
 
+        if self.first:
+            self.lobby = self.world.lobby()
         self.push_screen(EnvironmentsScreen())
         if self.first:
             self.open_environment(self.first)

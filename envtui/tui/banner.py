@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envtui.core.text import clean
-from envtui.engine.lobby import Shape, shape
-from envtui.rules.run import Run
 
 if TYPE_CHECKING:
+    from envtui.engine.lobby import Shape
     from envtui.engine.session import EnvironmentSession
+    from envtui.rules.run import Run
 
 
 class Banner(msgspec.Struct, frozen=True):
@@ -31,6 +31,8 @@ def banner(session: EnvironmentSession | None, run: Run | None, now_ms: int, lob
     """The banner for an open environment, or of the lobby with a line about it."""
     if session is None:
         return Banner(" envtui ", f" {lobby} " if lobby else "", None)
+    from envtui.engine.lobby import shape  # here: the first frame of the lobby needs nothing of the engine
+
     name = session.environment.name.upper()
     granted = run is not None and run.write_active and run.grant is not None
     if granted:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from typing import TYPE_CHECKING
 
 from envtui.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from envtui.compose import World
+
+    from .app import EnvtuiApp
+
+COLLECT = (50_000, 20, 100)
+"""Thresholds of the collector of cycles. Drawing one frame makes 10,000 short-lived objects: with Python's own thresholds
+it looks through everything that lives again and again, 30 to 90 ms in which no key is handled."""
 
 
 def start(environment: str | None, mouse: bool = True) -> int:
@@ -14,13 +25,32 @@ def start(environment: str | None, mouse: bool = True) -> int:
     problem = terminal_problem(os.environ)
     if problem:
         raise UsageError(problem, "`envtui run` and the other verbs work without one: envtui --help.")
-    from envtui.compose import World
-
-    world = World.of(os.environ)
-    if environment is not None:
-        world.tree(environment)
     from .app import EnvtuiApp
 
-    app = EnvtuiApp(world, environment, world.lobby())
+    if environment is not None:
+        world = _world()
+        world.tree(environment)
+        return run(EnvtuiApp(world, environment), mouse)
+    from envtui.outside.paths import Paths
+
+    root = Paths.from_environment(os.environ).runbooks
+    names = sorted(path.parent.name for path in root.glob("*/environment.yaml"))
+    return run(EnvtuiApp(_world, names=names), mouse)
+
+
+def _world() -> World:
+    from envtui.compose import World
+
+    return World.of(os.environ)
+
+
+def run(app: EnvtuiApp, mouse: bool = True) -> int:
+    """Run the screens on this process's terminal until they are left, and return the exit code.
+
+    Raises EnvtuiError when the trees could not be read.
+    """
+    gc.set_threshold(*COLLECT)
     result = app.run(mouse=mouse)
+    if app.failed is not None:
+        raise app.failed
     return (app.return_code or 0) if result is None else result

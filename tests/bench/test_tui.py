@@ -68,11 +68,11 @@ def variables() -> dict[str, str]:
     return {**clean, "PYTHONPATH": f"{ROOT}:{KIT.parent}", "TERM": "xterm-256color", "COLORTERM": "truecolor"}
 
 
-def first_frame(argv: list[str], more: dict[str, str]) -> float:
-    """Seconds from the start of the process to its first words on the screen."""
+def first_frame(argv: list[str], more: dict[str, str], said: bytes = b"PRODUCTION") -> float:
+    """Seconds from the start of the process until `said` is on the screen."""
     began = time.perf_counter()
     shown = Terminal([sys.executable, *argv], {**variables(), **more}, (120, 40))
-    while b"PRODUCTION" not in shown.raw:
+    while said not in shown.raw:
         assert shown.read(20), shown.raw[-2000:]
     took = time.perf_counter() - began
     os.kill(shown.pid, 9)
@@ -83,12 +83,14 @@ def first_frame(argv: list[str], more: dict[str, str]) -> float:
 
 def test_the_first_frame_takes_at_most_one_and_a_half_smallest_textual_apps(tmp_path: Path) -> None:
     more = grow(tmp_path)
-    smallest, ours = [], []
+    smallest, ours, cards = [], [], []
     for _ in range(ROUNDS):
         smallest.append(first_frame(["-c", SMALLEST], more))
         ours.append(first_frame(["-m", "envtui"], more))
+        cards.append(first_frame(["-m", "envtui"], more, b"check passed"))
     ratio = statistics.median(ours) / statistics.median(smallest)
     print(f"\nfirst frame: {statistics.median(ours) * 1000:.0f} ms, {ratio:.2f} x the smallest Textual app")
+    print(f"with every tree and ledger read and checked: {statistics.median(cards) * 1000:.0f} ms")
     assert ratio <= 1.5
 
 

@@ -237,12 +237,11 @@ def incident(made: World, environment: str = "production", title: str = "403", s
 def main(folder: Path, environment: str | None, title: str) -> int:
     """The screens on this terminal."""
     from envtui.tui.app import EnvtuiApp
+    from envtui.tui.start import run
 
     made = world(grow(folder), Targets())
     incident(made, title=title)
-    app = EnvtuiApp(made, environment)
-    result = app.run()
-    return (app.return_code or 0) if result is None else result
+    return run(EnvtuiApp(made, environment))
 
 
 if __name__ == "__main__":

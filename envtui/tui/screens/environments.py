@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import asyncio
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -11,14 +12,17 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Static
 
+from envtui.core.errors import EnvtuiError
 from envtui.core.text import clean
-from envtui.engine.lobby import Card, Lobby
 
 from .. import actions
 from ..framed import FramedScreen, words
 from ..moments import ago
 from ..theme import TONE
 from ..widgets.rows import BLANK, Rows, line, row
+
+if TYPE_CHECKING:
+    from envtui.engine.lobby import Card, Lobby
 
 
 class CardView(Static, can_focus=True):
@@ -55,14 +59,24 @@ class EnvironmentsScreen(FramedScreen):
     _covered = False  # by another screen: not so when it is shown for the first time
 
     def body(self) -> ComposeResult:
-        # The cards are there with the first frame: drawn without them, it would be laid out twice.
-        if self.envtui.lobby is None:
-            self.envtui.lobby = self.envtui.world.lobby()
-        yield Horizontal(*_cards(self.envtui.lobby), id="cards")
+        lobby = self.envtui.lobby
+        names = ", ".join(name.upper() for name in self.envtui.names)
+        yield Horizontal(*(_cards(lobby) if lobby else [Static(Content(clean(f"reading {names} …")))]), id="cards")
 
     def on_mount(self) -> None:
         super().on_mount()
-        self._shown()
+        if self.envtui.lobby is None:
+            # What reads the trees is imported and runs after the first frame, beside the screen.
+            self.call_after_refresh(lambda: self.envtui.work(self._read_first()))
+        else:
+            self._shown()
+
+    async def _read_first(self) -> None:
+        try:
+            await self._show(await asyncio.to_thread(lambda: self.envtui.world.lobby()))
+        except EnvtuiError as error:
+            self.envtui.failed = error
+            self.envtui.exit(error.exit_code)
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
@@ -80,10 +94,13 @@ class EnvironmentsScreen(FramedScreen):
 
     async def read(self) -> None:
         """Read all trees and ledgers again."""
-        self.envtui.lobby = self.envtui.world.lobby()
+        await self._show(self.envtui.world.lobby())
+
+    async def _show(self, lobby: Lobby) -> None:
+        self.envtui.lobby = lobby
         cards = self.query_one("#cards")
         await cards.remove_children()
-        await cards.mount_all(_cards(self.envtui.lobby))
+        await cards.mount_all(_cards(lobby))
         self._shown()
 
     def _shown(self) -> None:
