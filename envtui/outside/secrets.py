@@ -7,6 +7,7 @@ value, nor anything that a program printed: it may be the value.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from envtui.core.errors import Refused, SecretMissing
 from envtui.core.secret import Secret
 
 _LIMIT = 64 * 1024  # bytes; a secret that is longer is some other file
+_REAP_SECONDS = 2.0
 
 
 class ReferencedSecrets:
@@ -126,7 +128,7 @@ class ReferencedSecrets:
         finally:
             if process.returncode is None:
                 process.kill()
-                await process.wait()
+                await _reaped(process, process.stdout)
         if code != 0:
             raise SecretMissing(f"{reference} ended with {code}.", "Run it in a shell to see why.")
         first = output.split(b"\n", 1)[0].removesuffix(b"\r")
@@ -153,6 +155,16 @@ class ReferencedSecrets:
             sticky = stat.S_ISDIR(place.st_mode) and place.st_mode & stat.S_ISVTX
             if place.st_uid not in (0, os.geteuid()) or (place.st_mode & 0o022 and not sticky):
                 raise Refused(f"{program} can be changed by other users.", "chmod go-w it and its directory.")
+
+
+async def _reaped(process: asyncio.subprocess.Process, stdout: asyncio.StreamReader) -> None:
+    """Wait for a killed program. asyncio's `wait` returns when its pipe was read to the end, too, and stops reading when
+    nobody takes what came; a child of the program may hold the pipe open, so this does not wait for ever."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_REAP_SECONDS):
+            while await stdout.read(_LIMIT):
+                pass
+            await process.wait()
 
 
 def _opened(path: Path, reference: str) -> int:
