@@ -7,12 +7,11 @@ import os
 import signal
 import socket
 import subprocess
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from silent import serving
 from ssh_house import ASKS_ID, House
 from sshd import ME, SSHD, Server, Servers, free_port, servers
 
@@ -160,32 +159,6 @@ async def test_a_host_that_hangs_at_its_identity_is_unreachable(house: House, on
 
 
 # Unreachable
-
-
-@contextmanager
-def serving(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that is no sshd: `talk` has each connection until the test is over."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        clients: list[socket.socket] = []
-
-        def serve() -> None:
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:
-                    return
-                clients.append(client)
-                talk(client)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            for client in clients:
-                client.close()
 
 
 async def test_refused(house: House) -> None:
