@@ -211,14 +211,16 @@ class EnvironmentSession:
             incident=incident,
         )
 
-    async def start(self, plan: Plan, unscripted: Runbook | None = None) -> RunTask:
-        """Write the run's start down; nothing is sent yet. Raises Refused for an act that its target would refuse."""
+    async def start(self, plan: Plan, unscripted: Runbook | None = None, asked: Run | None = None) -> RunTask:
+        """Write the run's start down; nothing is sent yet. Raises Refused for an act that its target would refuse.
+
+        `asked`: what was written down under the run's id before it, when it was asked for and signed.
+        """
         for step in plan.steps:
             for act in (*step.acts, *step.instead, *step.undo, *step.probe):
                 self.ways.check(act)
         runbook = unscripted or self.book(plan.book).runbook
-        # A request may have been written down under this id before the run starts.
-        run = fold(await self.ways.journal.read(plan.run), plan.run)
+        run = asked or fold((), plan.run)
         task = RunTask(run, plan, runbook, self.environment, self.ways, self._tell, self.connected)
         self._tasks[plan.run] = task
         masked = {act.id: self.ways.masked(shows(act)) for step in plan.steps for act in step.acts}
@@ -252,7 +254,8 @@ class EnvironmentSession:
         refuse_old(request, fold(await self.ways.journal.read(request.run), request.run))
         refuse_another(signed, request, plan)
         refuse_unsigned(await self.access.admit(plan, answers_in(blocks)))
-        return await self.start(plan)
+        # Admitting wrote down what was asked and signed: the run begins with it.
+        return await self.start(plan, asked=fold(await self.ways.journal.read(plan.run), plan.run))
 
     async def ask_write(
         self, task: RunTask, incident: str, reason: str, ttl_ms: int = 0, waiting: Callable[[str], None] = quiet

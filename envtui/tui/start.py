@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,6 @@ if TYPE_CHECKING:
     from envtui.compose import World
 
     from .app import EnvtuiApp
-
-COLLECT = (50_000, 20, 100)
-"""Thresholds of the collector of cycles. Drawing one frame makes 10,000 short-lived objects: with Python's own thresholds
-it looks through everything that lives again and again, 30 to 90 ms in which no key is handled."""
 
 
 def start(environment: str | None, mouse: bool = True) -> int:
@@ -49,7 +44,6 @@ def run(app: EnvtuiApp, mouse: bool = True) -> int:
 
     Raises EnvtuiError when the trees could not be read.
     """
-    gc.set_threshold(*COLLECT)
     result = app.run(mouse=mouse)
     if app.failed is not None:
         raise app.failed

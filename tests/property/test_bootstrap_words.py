@@ -122,16 +122,18 @@ def test_framing_gives_the_output_whatever_surrounds_it(
 plain = st.text("abcXYZ019_@%+=:,./ -", max_size=12).map(str.encode)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(words=st.lists(plain, min_size=1, max_size=3), eaten=st.integers(0, 400))
-def test_a_direct_program_that_lost_its_beginning_runs_nothing(words: list[bytes], eaten: int) -> None:
-    """A start file that reads from stdin: what is left either is whole or does not run at all."""
-    start = launch(Command(argv=(b"printf", b"RAN%s", *words)), NONCE, reads=False)
-    assert start.line == "exec /bin/sh"
-    eaten = min(eaten, len(start.preamble))
-    done = subprocess.run(["/bin/sh"], input=start.preamble[eaten:], capture_output=True, check=False)
-    assert (b"RAN" in done.stdout) == (eaten == 0)
-    assert (NONCE.encode() in done.stdout) == (eaten == 0)
+@pytest.mark.parametrize("shell", SHELLS)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(words=st.lists(plain, min_size=1, max_size=4), folder=st.sampled_from([b"", b"/", b"/usr/share"]))
+@example(words=[b"", b" ", b"- %s", b"a=b,c:d@e/f.g+h"], folder=b"/")
+@example(words=[b"x" * 20000], folder=b"")
+def test_plain_words_arrive_in_a_program_that_can_be_read(shell: str, words: list[bytes], folder: bytes) -> None:
+    if not shutil.which(SHELLS[shell][0]):
+        pytest.skip(f"{shell} IS NOT INSTALLED: plain words were not tried in it")
+    command = Command(argv=(b"printf", b"%s/", *words), cwd=folder, env=(("LC_ALL", b"C"),))
+    start = launch(command, NONCE, reads=False)
+    assert (b" ".join(words).decode() in start.line or len(words) > 1, start.preamble) == (True, b"")
+    assert answer([*SHELLS[shell], start.line], b"") == (b"".join(w + b"/" for w in words), "000")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -150,9 +152,14 @@ def test_a_program_by_stdin_that_lost_its_beginning_runs_nothing(eaten: int, dat
     assert (done.returncode != 0) == (eaten != 0)
 
 
-@given(words=st.lists(word, min_size=1, max_size=3))
-def test_only_plain_words_go_directly(words: list[bytes]) -> None:
-    """What could be a command by itself is never sent where a lost byte would make it one."""
-    start = launch(Command(argv=(b"printf", *words)), NONCE, reads=False)
-    if start.line == "exec /bin/sh":
+@given(words=st.lists(word | plain, min_size=1, max_size=3), hidden=st.booleans(), reads=st.booleans())
+def test_only_plain_words_stand_on_the_command_line(words: list[bytes], hidden: bool, reads: bool) -> None:
+    """Between the single quotes is nothing that a login shell reads differently there; and nothing that is to be hidden."""
+    line = launch(Command(argv=(b"printf", *words), hidden=hidden), NONCE, reads).line
+    assert line.startswith("exec /bin/sh -c '")
+    assert not set("\\!\n") & set(line)
+    assert line.count("'") == 2
+    if 'printf "' in line or '"printf"' in line:
+        assert not hidden
+        assert not reads
         assert not set(b"".join(words)) & set(b"'\"\\\n;&|<>()$`#!*?[]{}~")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pwd
 import shutil
 from pathlib import Path
 
@@ -125,22 +126,30 @@ READS = {
 
 @pytest.mark.parametrize("what", READS)
 @pytest.mark.parametrize("shell", ["bash", "fish", "tcsh"])
-def test_a_start_file_that_reads_is_a_clean_error_and_no_success(
-    kit: Kit, tmp_path: Path, shell: str, what: str
+def test_a_start_file_that_reads_gets_no_command_and_what_was_fed_is_a_clean_error(
+    kit: Kit, shell: str, what: str
 ) -> None:
+    """Commands stand on the command line, out of its reach; only one with input of its own comes by stdin."""
     kit = login(kit, shell, f"{shell}-{list(READS).index(what)}", READS[what][shell])
-    tmp_path.chmod(0o777)
     kit.book(
-        f"  - {{id: plain, kind: ssh, argv: [touch, {tmp_path}/plain], on_failure: 'goto:quoted'}}\n"
-        f"  - {{id: quoted, kind: ssh, sh: 'touch {tmp_path}/quoted', on_failure: 'goto:fed'}}\n"
-        f"  - {{id: fed, kind: ssh, sh: 'cat; touch {tmp_path}/fed', stdin: {{text: \"touch {tmp_path}/evil\\n\"}}}}\n"
+        "  - {id: plain, kind: ssh, argv: [touch, plain], on_failure: 'goto:quoted'}\n"
+        "  - {id: quoted, kind: ssh, sh: 'touch \"$PWD/quoted\"', on_failure: 'goto:fed'}\n"
+        '  - {id: fed, kind: ssh, sh: "cat; touch fed", stdin: {text: "touch evil\\n"}}\n'
     )
     done = kit.hurried("run", NAME, "book")
     assert done.returncode == 1, done.stdout + done.stderr
+    gone = what == "all and is gone" and shell == "bash"  # the others go on after `exit`
+    word = "REFUSED" if gone else "OK"
     words = [(e.step, e.word) for e in kit.events(ActEnded)]
-    assert words == [("plain", "REFUSED"), ("quoted", "REFUSED"), ("fed", "REFUSED")]
-    assert "did not start /bin/sh" in kit.events(ActEnded)[0].why
-    assert not [p for p in tmp_path.iterdir() if p.name in ("plain", "quoted", "fed", "evil")]
+    assert words == [("plain", word), ("quoted", word), ("fed", "REFUSED")]
+    assert "did not start /bin/sh" in kit.events(ActEnded)[-1].why
+    assert touched(kit) == (set() if gone else {"plain", "quoted"})
+
+
+def touched(kit: Kit) -> set[str]:
+    """What commands left in the account's home."""
+    home = Path(pwd.getpwnam(kit.user).pw_dir)
+    return {p.name for p in home.iterdir()} & {"plain", "quoted", "fed", "evil", "more", "sent"}
 
 
 COUNTING = {
@@ -150,31 +159,29 @@ COUNTING = {
 
 
 @pytest.mark.parametrize("shell", COUNTING)
-def test_a_start_file_that_begins_to_read_later_does_not_run_what_a_command_was_fed(
-    kit: Kit, tmp_path: Path, shell: str
-) -> None:
+def test_a_start_file_that_begins_to_read_later_does_not_run_what_a_command_was_fed(kit: Kit, shell: str) -> None:
     """The identity still gets through; the next command loses its first line. Its input must not take that line's place."""
     kit = login(kit, shell, f"later-{shell}", COUNTING[shell])
-    tmp_path.chmod(0o777)
     kit.book(
-        f"  - {{id: fed, kind: ssh, sh: 'cat; touch {tmp_path}/fed', stdin: {{text: \"touch {tmp_path}/evil\\n\"}}, on_failure: 'goto:more'}}\n"
-        f"  - {{id: more, kind: ssh, argv: [touch, {tmp_path}/more]}}\n"
+        '  - {id: fed, kind: ssh, sh: "cat; touch fed", stdin: {text: "touch evil\\n"}, on_failure: "goto:more"}\n'
+        "  - {id: more, kind: ssh, argv: [touch, more]}\n"
     )
     done = kit.cli("run", NAME, "book")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert [(e.step, e.word) for e in kit.events(ActEnded)] == [("fed", "REFUSED"), ("more", "REFUSED")]
-    assert not [p for p in tmp_path.iterdir() if p.name in ("fed", "evil", "more")]
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [(e.step, e.word) for e in kit.events(ActEnded)] == [("fed", "REFUSED"), ("more", "OK")]
+    assert touched(kit) == {"more"}
 
 
-def test_a_write_that_a_start_file_ate_did_not_happen_and_says_so(kit: Kit, tmp_path: Path) -> None:
+def test_a_write_that_a_start_file_ate_did_not_happen_and_says_so(kit: Kit) -> None:
     kit = login(kit, "bash", "write", READS["everything"]["bash"])
-    tmp_path.chmod(0o777)
-    kit.book(f"  - {{id: a, kind: ssh, mode: write, repeatable: true, argv: [touch, {tmp_path}/sent]}}\n")
+    kit.book(
+        "  - {id: a, kind: ssh, mode: write, repeatable: true, sh: 'cat; touch sent', stdin: {text: 'touch evil'}}\n"
+    )
     done = kit.hurried("run", NAME, "book", "--grant", str(kit.request("book")))
     assert done.returncode == 1, done.stdout + done.stderr
     assert [e.word for e in kit.events(ActEnded)] == ["REFUSED"]
     assert not kit.run().in_doubt
-    assert not (tmp_path / "sent").exists()
+    assert touched(kit) == set()
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish", "tcsh"])

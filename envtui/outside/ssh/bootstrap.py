@@ -4,10 +4,9 @@ sshd hands the line to the account's login shell, and shells differ: fish carrie
 breaks on `!`. So the login shell sees only a constant and a payload of `_` and digits; /bin/sh behind it turns the payload
 into the program. A backslash may not be written, so `tr` makes it: it is the character after `[` in the range `Z-^`.
 
-A command of plain words that reads nothing of its own takes a shorter way: the login shell sees `exec /bin/sh` alone, and the
-program comes by stdin as one compound command on one line. Nothing of it runs before its last byte is read; a start file
-that eats its first bytes leaves a syntax error behind, and no word of it could be a command by itself. It saves the four
-processes that decoding takes.
+A command of plain words that reads nothing of its own needs no payload: its program holds no character that any login shell
+reads differently in single quotes, so it stands there as it is. That saves the four processes that decoding takes, and whoever
+looks at the processes of the host can read what runs.
 
 Start files may read, and would take a part of what a command reads. So a command with input of its own gets its program by
 stdin too, before it: what was touched is not run.
@@ -35,20 +34,16 @@ DECODE_STDIN = (
 """The same with the payload as the first line of stdin; `read` takes not a byte more, the rest belongs to the command. The
 line begins with a token, `$1`: of what a start file has left over of it, nothing is run, nor of the command's own input."""
 
-DIRECT = "exec /bin/sh"
-"""For a program that comes by stdin and has no input of its own."""
-
-DIRECT_LIMIT = 4 * 1024
-"""Bytes of such a program: some shells read their script a byte at a time."""
-
 LINE_LIMIT = 24 * 1024
-"""Bytes of payload on the command line; a longer one goes by stdin."""
+"""Bytes of program or payload on the command line; a longer one goes by stdin."""
 
 NOISE_KEPT = 2048
 """Bytes of what start files printed that are kept, for the message when nothing else comes."""
 
 NO_DIRECTORY = "cwd"
 """The status of a program whose directory does not exist: nothing ran."""
+
+Quote = Callable[[bytes], bytes]
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_@%+=:,./ -]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -79,10 +74,10 @@ def launch(command: Command, nonce: str, reads: bool = True) -> Launch:
 
     Raises UsageError for what sh cannot carry.
     """
-    if not reads and _plain(command):
-        program = b"{ " + b";".join(_parts(command, nonce, b"</dev/null")) + b"; }\n"
-        if len(program) <= DIRECT_LIMIT:
-            return Launch(DIRECT, program, nonce)
+    if not (reads or command.hidden) and _plain(command):
+        program = b";".join(_parts(command, nonce, _bare, b"</dev/null")).decode()
+        if len(program) <= LINE_LIMIT:
+            return Launch(f"exec /bin/sh -c '{program}'", b"", nonce)
     payload = "".join(f"_0{byte:03o}" for byte in b"\n".join(_parts(command, nonce)))
     if reads or command.hidden or len(payload) > LINE_LIMIT:
         token = nonce[::-1]  # not the nonce: a command may list the processes of its host
@@ -148,20 +143,21 @@ class Frame:
         self.noise += data[: NOISE_KEPT - len(self.noise)]
 
 
-def _parts(command: Command, nonce: str, redirect: bytes = b"") -> list[bytes]:
+def _parts(command: Command, nonce: str, quoted: Quote | None = None, redirect: bytes = b"") -> list[bytes]:
     """The program as commands in order; `redirect` is the command's own."""
+    quoted = quoted or _quoted
     lines = [f"envtui_n={nonce};printf ${{envtui_n}}b;printf ${{envtui_n}}b>&2".encode()]
     if command.cwd:
         folder = command.cwd if command.cwd.startswith(b"/") else b"./" + command.cwd
-        lines.append(b"CDPATH= cd %s||{ %s; exit 1; }" % (_quoted(folder), _ending(NO_DIRECTORY)))
+        lines.append(b"CDPATH= cd %s||{ %s; exit 1; }" % (quoted(folder), _ending(NO_DIRECTORY)))
     # In a subshell, so that neither env nor exec reach the shell that writes the end mark.
-    lines.append(b"(%sexec %s %s)" % (_exports(command), b" ".join(map(_quoted, _words(command))), redirect))
+    lines.append(b"(%sexec %s %s)" % (_exports(command, quoted), b" ".join(map(quoted, _words(command))), redirect))
     lines.append(b"envtui_r=$?;%s;exit $envtui_r" % _ending("$envtui_r"))
     return lines
 
 
 def _plain(command: Command) -> bool:
-    """Nothing in it could be syntax, even if the quotes around it were lost."""
+    """Nothing in it is syntax to any shell."""
     return all(_PLAIN.fullmatch(text) for text in (*_words(command), command.cwd, *(value for _, value in command.env)))
 
 
@@ -189,10 +185,10 @@ def _words(command: Command) -> tuple[bytes, ...]:
     return (b"sudo", b"-n", *other, b"--", *words)
 
 
-def _exports(command: Command) -> bytes:
+def _exports(command: Command, quoted: Quote) -> bytes:
     if command.account:
         return b""
-    return b"".join(b"export %s=%s;" % (_checked(name).encode(), _quoted(value)) for name, value in command.env)
+    return b"".join(b"export %s=%s;" % (_checked(name).encode(), quoted(value)) for name, value in command.env)
 
 
 def _checked(name: str) -> str:
@@ -205,3 +201,8 @@ def _quoted(word: bytes) -> bytes:
     if b"\0" in word:
         raise UsageError("A zero byte cannot be part of a command.", "Give such data by stdin.")
     return b"'" + word.replace(b"'", b"'\\''") + b"'"
+
+
+def _bare(word: bytes) -> bytes:
+    """A plain word, for a program that stands in single quotes itself."""
+    return b'"' + word + b'"'

@@ -16,7 +16,18 @@ from envtui.core.errors import AuthenticationFailed, EnvtuiError, Unreachable, W
 
 from .dial import KEEPALIVE, Endpoint, Line
 from .known_hosts import HostKey, KnownHosts
-from .library import paramiko
+from .library import (
+    Agent,
+    AuthenticationException,
+    ChannelException,
+    IncompatiblePeer,
+    PasswordRequiredException,
+    PKey,
+    SecurityOptions,
+    SSHException,
+    Transport,
+    UnknownKeyType,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +44,7 @@ _BROKEN = frozenset({"3des-cbc", "hmac-md5", "hmac-md5-96", "hmac-sha1-96"})
 class Link:
     """A connection whose host key was verified and whose user was accepted."""
 
-    def __init__(self, endpoint: Endpoint, transport: paramiko.Transport, line: Any, host_key: HostKey) -> None:
+    def __init__(self, endpoint: Endpoint, transport: Transport, line: Any, host_key: HostKey) -> None:
         self.endpoint = endpoint
         self.transport = transport
         self.host_key = host_key
@@ -60,7 +71,7 @@ class Link:
 def connect(
     endpoint: Endpoint,
     known: KnownHosts,
-    key: paramiko.PKey,
+    key: PKey,
     timeout: float,
     dialled: Callable[[], Any],
     again: Callable[[], Any],
@@ -103,27 +114,27 @@ def connect(
     return Link(endpoint, transport, line, shown)
 
 
-def load_key(path: Path) -> paramiko.PKey:
+def load_key(path: Path) -> PKey:
     """The private key in a file, with the certificate beside it when there is one. Raises AuthenticationFailed."""
     try:
-        return paramiko.PKey.from_path(path)
-    except (paramiko.PasswordRequiredException, TypeError) as error:  # TypeError: cryptography misses a passphrase
+        return PKey.from_path(path)
+    except (PasswordRequiredException, TypeError) as error:  # TypeError: cryptography misses a passphrase
         message, remedy = f"The key {path} has a passphrase.", "Add it to ssh-agent and name it as agent:SHA256:…"
         raise AuthenticationFailed(message, remedy) from error
     except OSError as error:
         message = f"The key {path} could not be read: {error.strerror or error}."
         raise AuthenticationFailed(message, "Check the credential's `key:` and the file's permissions.") from error
-    except (paramiko.SSHException, ValueError, paramiko.pkey.UnknownKeyType) as error:
+    except (SSHException, ValueError, UnknownKeyType) as error:
         raise AuthenticationFailed(
             f"{path} is no usable private key.", "OpenSSH keys are: ssh-keygen -t ed25519."
         ) from error
 
 
-def agent_key(fingerprint: str) -> paramiko.PKey:
+def agent_key(fingerprint: str) -> PKey:
     """The key with this fingerprint (SHA256:…) in the ssh-agent of this session. Raises AuthenticationFailed."""
     try:
-        agent = paramiko.Agent()
-    except (OSError, paramiko.SSHException) as error:
+        agent = Agent()
+    except (OSError, SSHException) as error:
         raise AuthenticationFailed(f"ssh-agent does not answer: {error}.", "Check SSH_AUTH_SOCK.") from error
     keys = agent.get_keys()
     for key in keys:
@@ -142,13 +153,13 @@ class _NoCommonHostKey(Exception):
 
 def _exchange_keys(
     endpoint: Endpoint, algorithms: Sequence[str], timeout: float, dialled: Callable[[], Any]
-) -> tuple[paramiko.Transport, Any]:
+) -> tuple[Transport, Any]:
     with translated(endpoint, "connecting"):
         line = dialled()
-    transport: paramiko.Transport | None = None
+    transport: Transport | None = None
     try:
         with translated(endpoint, "agreeing on keys"):
-            transport = paramiko.Transport(line, default_window_size=WINDOW)
+            transport = Transport(line, default_window_size=WINDOW)
             transport.set_log_channel("envtui.ssh")
             transport.daemon = True
             transport.banner_timeout = transport.handshake_timeout = 2 * timeout  # start_client's own limit is the one
@@ -161,13 +172,13 @@ def _exchange_keys(
         if transport is not None:
             transport.close()
         line.close()
-        if isinstance(error.__cause__, paramiko.SSHException) and "no acceptable host key" in str(error.__cause__):
+        if isinstance(error.__cause__, SSHException) and "no acceptable host key" in str(error.__cause__):
             raise _NoCommonHostKey from error
         raise
     return transport, line
 
 
-def _prefer(options: paramiko.transport.SecurityOptions, algorithms: Sequence[str]) -> None:
+def _prefer(options: SecurityOptions, algorithms: Sequence[str]) -> None:
     """Fast ones first, nothing taken away but what is broken; host keys only of types that are known for this host."""
     options.kex = _first(options.kex, lambda name: name.startswith("curve25519"))
     options.ciphers = _first(options.ciphers, lambda name: "gcm" in name)
@@ -217,25 +228,25 @@ def translated(endpoint: Endpoint, doing: str) -> Iterator[None]:
         yield
     except EnvtuiError:
         raise
-    except (paramiko.SSHException, OSError, EOFError) as error:
+    except (SSHException, OSError, EOFError) as error:
         raise _translate(error, endpoint, doing) from error
 
 
 def _translate(error: Exception, endpoint: Endpoint, doing: str) -> EnvtuiError:
     inner = error.__context__
-    if isinstance(error, paramiko.AuthenticationException):
+    if isinstance(error, AuthenticationException):
         allowed = getattr(error, "allowed_types", None)
         offers = f" (it accepts {', '.join(allowed)})" if allowed else ""
         return AuthenticationFailed(
             f"{endpoint} did not accept the key for {endpoint.user}{offers}.",
             "Check the credential's user and key, and that the key or its certificate is allowed there and not expired.",
         )
-    if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+    if isinstance(error, IncompatiblePeer):
         return Unreachable(
             f"{endpoint} and we have no algorithm in common: {error}.",
             "Update its SSH server; SHA-1 key exchange and ssh-rsa signatures are not accepted.",
         )
-    if isinstance(error, paramiko.ChannelException):
+    if isinstance(error, ChannelException):
         return Unreachable(
             f"{endpoint}: {doing} was refused: {error.text}.",
             "For a jump host: AllowTcpForwarding and the address behind it; else MaxSessions.",

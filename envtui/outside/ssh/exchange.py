@@ -17,6 +17,7 @@ from envtui.core.ports import HEAD_BYTES, Reading, Sink
 
 from .bootstrap import NO_DIRECTORY, Frame, Launch
 from .connect import WINDOW, Link, translated
+from .library import Message, SSHException, cMSG_CHANNEL_REQUEST
 
 if TYPE_CHECKING:
     import paramiko
@@ -26,6 +27,9 @@ CHUNK = 1024 * 1024
 
 FLOOD = 64 * 1024
 """Bytes at once from which on the output is a flood: then a little is left to gather, which costs a quarter less CPU."""
+
+PACKET = 16 * 1024
+"""Bytes at once from which on more is likely to come at once."""
 
 GATHER = 0.001
 """Seconds to let a flood gather: a fraction of the window at any speed that Python reaches."""
@@ -80,14 +84,30 @@ class Exchange:
             self.sent = True
             with translated(where, "running the command"):
                 channel.settimeout(self._timeout)
-                channel.exec_command(self._launch.line)
+                if self._stdin:
+                    channel.exec_command(self._launch.line)  # before that sshd opens no window for it
+                else:
+                    self._ask(channel)
                 self._feed(channel)
                 self._drain(channel, started + self._timeout)
+                if not channel.event_ready:
+                    raise self._link.transport.get_exception() or SSHException("The command was not accepted.")
             self._link.settle()
             return self._reading(channel, time.monotonic() - started)
         finally:
             with suppress(OSError, EOFError):
                 channel.close()
+
+    def _ask(self, channel: paramiko.Channel) -> None:
+        """`exec_command` without waiting for its answer: that it was refused is seen when the channel ends."""
+        request = Message()
+        request.add_byte(cMSG_CHANNEL_REQUEST)
+        request.add_int(channel.remote_chanid)
+        request.add_string("exec")
+        request.add_boolean(True)
+        request.add_string(self._launch.line)
+        channel.event_ready = False
+        self._link.transport._send_user_message(request)  # type: ignore[attr-defined]  # as exec_command does
 
     def _feed(self, channel: paramiko.Channel) -> None:
         def send() -> None:
@@ -115,7 +135,10 @@ class Exchange:
                     self._out.feed(out)
                 if err:
                     self._err.feed(err)
-                time.sleep(GATHER if len(out) + len(err) >= FLOOD else 0)  # let the screen have a turn
+                if len(out) + len(err) >= FLOOD:
+                    time.sleep(GATHER)
+                elif len(out) + len(err) >= PACKET:
+                    time.sleep(0)  # let the screen have a turn
             if ended:
                 break
         self._out.finish()

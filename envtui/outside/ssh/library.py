@@ -1,22 +1,50 @@
-"""paramiko, imported without what only its reader of ssh_config files needs: envtui never reads one.
+"""The part of paramiko that is used here: connections, channels, keys, agents.
 
-For the directive `Match exec` alone paramiko imports `invoke`, and with it a second YAML, unittest.mock and a third of the
-time. Without it paramiko works and says so where somebody uses that directive.
+Its `__init__` loads SFTP, servers, readers of ssh_config (with `invoke`, a second YAML and unittest.mock behind them) and asks
+importlib.metadata for its version: together half of the time that importing it takes.
 """
 
 from __future__ import annotations
 
 import sys
 
-_NOT_NEEDED = "invoke"
+from envtui.outside.lean import lean
 
-if _NOT_NEEDED in sys.modules:
-    import paramiko
-else:
-    sys.modules[_NOT_NEEDED] = None  # type: ignore[assignment]  # Python's own way to say: not there
-    try:
-        import paramiko
-    finally:
-        del sys.modules[_NOT_NEEDED]
+lean("paramiko", __version__="envtui")  # what a server's log shows: SSH-2.0-paramiko_envtui
 
-__all__ = ["paramiko"]
+from paramiko.agent import Agent
+from paramiko.channel import Channel
+from paramiko.common import cMSG_CHANNEL_REQUEST
+from paramiko.ecdsakey import ECDSAKey
+from paramiko.ed25519key import Ed25519Key
+from paramiko.message import Message
+from paramiko.pkey import PKey, UnknownKeyType
+from paramiko.rsakey import RSAKey
+from paramiko.ssh_exception import (
+    AuthenticationException,
+    ChannelException,
+    IncompatiblePeer,
+    PasswordRequiredException,
+    SSHException,
+)
+from paramiko.transport import SecurityOptions, Transport
+
+# What it looks for in the package itself when it reads a key.
+_READ = {kind.__name__: kind for kind in (ECDSAKey, Ed25519Key, RSAKey)}
+vars(sys.modules["paramiko"]).update(_READ, key_classes=[*_READ.values()])
+
+__all__ = [
+    "Agent",
+    "AuthenticationException",
+    "Channel",
+    "ChannelException",
+    "IncompatiblePeer",
+    "Message",
+    "PKey",
+    "PasswordRequiredException",
+    "SSHException",
+    "SecurityOptions",
+    "Transport",
+    "UnknownKeyType",
+    "cMSG_CHANNEL_REQUEST",
+]
