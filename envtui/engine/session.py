@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,11 +33,12 @@ from envtui.rules.run import Run, fold, fold_all
 from envtui.rules.shows import shows
 from envtui.rules.written import written
 
-from .granted import answers_in, refuse_another, refuse_old, refuse_unsigned, request_in
 from .leaving import leave
 from .runner import RunTask
-from .ways import Ways
-from .writing import WriteAccess, quiet
+from .ways import Ways, quiet
+
+if TYPE_CHECKING:  # imported when write access is asked for: most runs never do
+    from .writing import WriteAccess
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -81,11 +84,18 @@ class EnvironmentSession:
         self._listeners: list[Callable[[], None]] = []
         self._connections: dict[tuple[str, str], Connection] = {}
         self._ledger_problem = ""
-        self.access = WriteAccess(terms, ways, self.replan)
+        self._terms = terms
 
     @property
     def environment(self) -> Environment:
         return self.tree.environment
+
+    @functools.cached_property
+    def access(self) -> WriteAccess:
+        """The one way to write access."""
+        from .writing import WriteAccess
+
+        return WriteAccess(self._terms, self.ways, self.replan)
 
     async def __aenter__(self) -> EnvironmentSession:
         await self.ways.journal.append(
@@ -111,7 +121,8 @@ class EnvironmentSession:
         closing connections in order.
         """
         await asyncio.gather(*(leave(task, deadline) for task in self._tasks.values()), return_exceptions=True)
-        await self.access.close(self._tasks)
+        if "access" in vars(self):
+            await self.access.close(self._tasks)
         closing = [reader.close() for reader in self.ways.readers.values()]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), deadline)
@@ -246,6 +257,8 @@ class EnvironmentSession:
         Raises UsageError when the blocks are none of this book, Refused when a sign-off does not count, the plan is another
         one or the request was used, NeedsWrite while signatures lack; nothing has begun then.
         """
+        from .granted import answers_in, refuse_another, refuse_old, refuse_unsigned, request_in
+
         signed, request = request_in(blocks, self.environment.name, book_id)
         plan = self.replan(request)
         given = {name: value.reference or value.text for name, value in plan.inputs if value.origin == "given"}

@@ -31,3 +31,7 @@ class Ways(msgspec.Struct, frozen=True):
     verifier: Verifier
     executor: Executor
     verify: Callable[[], str]  # the whole ledger, recomputed: what was found, or LedgerBroken
+
+
+def quiet(_: str) -> None:
+    """For signers that need nobody's hand."""

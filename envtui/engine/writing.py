@@ -19,14 +19,10 @@ from envtui.core.ports import Journal
 
 from . import access
 from .runner import RunTask
-from .ways import Ways
+from .ways import Ways, quiet
 
 RECHECK_SECONDS = 60
 """How often a grant's grounds are looked at (design: closing the incident ends it within 60 s)."""
-
-
-def quiet(_: str) -> None:
-    """For signers that need nobody's hand."""
 
 
 class _Through(msgspec.Struct, frozen=True):

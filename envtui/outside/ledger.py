@@ -135,11 +135,11 @@ class SqliteJournal:
             return
         self._closed = True
         self._queue.put(None)
-        await asyncio.to_thread(self._close)
+        await asyncio.get_running_loop().run_in_executor(self._reader, self._close)
+        self._reader.shutdown(wait=True)
 
     def _close(self) -> None:
         self._thread.join()
-        self._reader.shutdown(wait=True)
         if self._reading is not None:
             self._reading.close()
         with contextlib.suppress(sqlite3.Error):  # another process may be in it; it will do this

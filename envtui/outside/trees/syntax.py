@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from yaml.error import MarkedYAMLError, YAMLError
-
 from envtui.core.errors import Problem
+from envtui.outside.trees.libyaml import MarkedYAMLError, YAMLError
 
 _STARTERS = {
     "@": "",

@@ -13,9 +13,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-from yaml.error import YAMLError
-from yaml.events import (
+
+from envtui.core.errors import Problem, Unsound
+from envtui.core.tree import Path, Place
+from envtui.outside.trees.libyaml import (
     AliasEvent,
+    CParser,
     DocumentStartEvent,
     MappingEndEvent,
     MappingStartEvent,
@@ -23,15 +26,8 @@ from yaml.events import (
     SequenceEndEvent,
     StreamEndEvent,
     StreamStartEvent,
+    YAMLError,
 )
-
-try:
-    from yaml._yaml import CParser
-except ImportError:  # PyYAML without libyaml
-    CParser = None  # type: ignore[assignment,misc]  # looked at in one place, `parse`
-
-from envtui.core.errors import Problem, Unsound
-from envtui.core.tree import Path, Place
 from envtui.outside.trees.syntax import syntax_problem
 
 MAX_BYTES = 1024 * 1024
@@ -144,6 +140,7 @@ class _Reader:
     def __init__(self, source: bytes, file: str) -> None:
         self._source = source
         self._file = file
+        assert CParser is not None
         self._next = CParser(source).get_event
         self._values: dict[Path, Place] = {}
         self._keys: dict[Path, Place] = {}

@@ -166,6 +166,8 @@ def _windows(environment: Environment, report: Report) -> None:
 
 
 def _zone(name: str, path: Path, report: Report) -> None:
+    if name == "UTC":
+        return
     from zoneinfo import ZoneInfo
 
     try:
