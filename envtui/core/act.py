@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from .canonical import digest
+from .canonical import canonical_record, digest
 
 Mode = Literal["read", "write"]
 Kind = Literal["ssh", "sql", "http", "manual", "choose", "wait"]
@@ -143,7 +143,8 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
         return data
 
     def digest(self) -> str:
-        return digest(self.as_data())
+        """sha256 of what is signed, as 64 hex digits."""
+        return hashlib.sha256(canonical_record(self.as_data())).hexdigest()
 
 
 def texts(call: Call) -> tuple[Text, ...]:

@@ -30,8 +30,8 @@ def canonical(value: object) -> bytes:
     ).encode()
 
 
-def canonical_record(record: msgspec.Struct) -> bytes:
-    """The canonical bytes of a record without floats: of its fields as an object.
+def canonical_record(record: msgspec.Struct | Mapping[str, object]) -> bytes:
+    """The canonical bytes of a record without floats: of its fields as an object, or of the object that it was made into.
 
     In plain ASCII there is nothing to normalize, and msgspec spells the same (a test compares): one pass instead of three.
     """

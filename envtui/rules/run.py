@@ -326,10 +326,20 @@ def _planned(plan: str) -> tuple[StepState, ...]:
 
 
 def _step(run: Run, step_id: str, change: Callable[[StepState], StepState]) -> Run:
-    for at, step in enumerate(run.steps):
-        if step.id == step_id:
-            return msgspec.structs.replace(run, steps=(*run.steps[:at], change(step), *run.steps[at + 1 :]))
-    return run
+    at = _index(run, step_id)
+    if at is None:
+        return run
+    steps = list(run.steps)
+    steps[at] = change(steps[at])
+    return msgspec.structs.replace(run, steps=tuple(steps))
+
+
+def _index(run: Run, step_id: str) -> int | None:
+    """Where a step stands; nearly always it is the one whose turn it is."""
+    current = run.current
+    if current is not None and current.id == step_id:
+        return run.position
+    return next((at for at, step in enumerate(run.steps) if step.id == step_id), None)
 
 
 def _request(run: Run, request_id: str, change: Callable[[RequestState], RequestState]) -> Run:
@@ -423,11 +433,10 @@ STAYS = "="
 
 
 def _position(run: Run, event: StepEnded) -> int:
-    ids = [step.id for step in run.steps]
-    if event.step not in ids or event.goto == STAYS:
+    at = _index(run, event.step)
+    if at is None or event.goto == STAYS:
         return run.position
     if event.goto == "end":
-        return len(ids)
-    if event.goto in ids:
-        return ids.index(event.goto)
-    return ids.index(event.step) + 1
+        return len(run.steps)
+    target = _index(run, event.goto) if event.goto else None
+    return at + 1 if target is None else target

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from envtui.core.canonical import canonical, canonical_record
+from envtui.core.act import Act, HttpCall, Place, SqlCall, SshCall
+from envtui.core.canonical import canonical, canonical_record, digest
 from envtui.core.events import Event, Noted
 
 TEXT = (
@@ -19,6 +20,25 @@ TEXT = (
 def test_both_ways_spell_the_same(text: str, by: str) -> None:
     event = Noted(run="R", text=text, by=by)
     assert canonical_record(event) == canonical(msgspec.to_builtins(event))
+
+
+@given(TEXT, TEXT, st.floats(0.001, 1e6))
+def test_the_digest_of_an_act_is_that_of_its_canonical_bytes(word: str, name: str, timeout: float) -> None:
+    """Also because one that holds a float, which canonical bytes refuse, would not have any."""
+    calls = (
+        SshCall(argv=((word,),), env=((name, (word,)),), stdin_text=(word,)),
+        SqlCall(text=word, binds=(((word,), "text"),), statement_timeout=timeout, lock_timeout=timeout),
+        HttpCall(path=(word,), query=((name, (word,)),), body=(word,)),
+    )
+    for call in calls:
+        act = Act(
+            step="s",
+            mode="read",
+            place=Place(target="t", kind="ssh", member=name, address="h:22"),
+            call=call,
+            timeout=timeout,
+        )
+        assert act.digest() == digest(act.as_data())
 
 
 def test_every_ascii_character_is_spelled_the_same() -> None:
