@@ -1,12 +1,14 @@
-"""A package without its `__init__`, for a library that loads much more there than is used of it.
+"""A library without what it loads besides what is used of it.
 
-Starting a run is mostly importing, and an on-call engineer starts many. What is imported of such a package is named module
-by module; when somebody asks the package itself for a name, its `__init__` runs after all, and nothing is missing.
+Starting a run is mostly importing, and an on-call engineer starts many. A lean package is imported without its `__init__`, named
+module by module; when somebody asks the package itself for a name, its `__init__` runs after all, and nothing is missing.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec, module_from_spec
 
 
@@ -30,3 +32,16 @@ def lean(package: str, **names: object) -> None:
 
     module.__dict__.update(names, __getattr__=missing)
     sys.modules[package] = module
+
+
+@contextmanager
+def without(module: str) -> Iterator[None]:
+    """Inside it `module` cannot be imported, unless it is already: for what a library can do without."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # Python's own way to say: not there
+    try:
+        yield
+    finally:
+        del sys.modules[module]
