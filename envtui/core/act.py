@@ -6,6 +6,7 @@ is what runs: the runner hands the connection an Act, never a step.
 
 # No postponed annotations here: msgspec reads them, and each one that is text is compiled again at every start.
 
+import functools
 import hashlib
 from typing import Annotated, Literal
 
@@ -101,7 +102,7 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True, tag="http", tag_field=
 Call = SshCall | SqlCall | HttpCall
 
 
-class Act(msgspec.Struct, frozen=True, kw_only=True):
+class Act(msgspec.Struct, frozen=True, kw_only=True, dict=True):  # dict: where the digest is kept
     """One call at one place. `timeout` in seconds."""
 
     step: str
@@ -144,6 +145,10 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 
     def digest(self) -> str:
         """sha256 of what is signed, as 64 hex digits."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
         return hashlib.sha256(canonical_record(self.as_data())).hexdigest()
 
 

@@ -132,18 +132,14 @@ class Acting:
         self._count += 1
         name = f"{self._run}/{self._count:04}-{act.id}"  # a jump back does an act again: each has its own transcript
         await self._resolve(act)
-        spool, executor = self._ways.spool, self._ways.executor
-        making = asyncio.get_running_loop().run_in_executor(executor, spool.record, name, self._ways.resolved())
         recording: Recording | None = None
         began = self._ways.clock.boot_ms()
         reading: Reading | None = None
         unsound: Unsound | None = None
         word: Word
         try:
-            try:
-                await self._append(self._intent(act, planned, attempt, permit, name))
-            finally:
-                recording = await making  # meanwhile: a new file can take as long as a durable entry
+            await self._append(self._intent(act, planned, attempt, permit, name))
+            recording = self._ways.spool.record(name, self._ways.resolved())
             self._recording(planned, recording)
             began = self._ways.clock.boot_ms()
             reading = await send(recording)

@@ -88,11 +88,14 @@ class RunTask:
         self._lock = asyncio.Lock()
         self._stopping = Stopping(ways.clock)
         self._live: dict[str, Transcript] = {}
+        self._decided: tuple[Run, Plan, Next] | None = None
 
     @property
     def next(self) -> Next:
         """What comes next, as of the last event."""
-        return decide(self.run, self.plan, self.book)
+        if self._decided is None or self._decided[0] is not self.run or self._decided[1] is not self.plan:
+            self._decided = (self.run, self.plan, decide(self.run, self.plan, self.book))
+        return self._decided[2]
 
     @property
     def busy(self) -> bool:

@@ -6,6 +6,8 @@ Ratios, not milliseconds: servers and clients share this machine.
 
 from __future__ import annotations
 
+import asyncio
+import compileall
 import os
 import shutil
 import sqlite3
@@ -13,12 +15,14 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import envtui
 from envtui.core.act import Act
 from envtui.core.ports import Reading, Shown, Sink
 from envtui.rules.decide import Done
@@ -30,7 +34,8 @@ if TYPE_CHECKING:
     from envtui.engine.session import EnvironmentSession
 
 __all__ = ["cluster", "database", "kit", "kit_sql", "machines", "one"]  # fixtures
-ROUNDS = 5
+ROUNDS = 7
+PACKAGE = Path(envtui.__file__).parent
 
 FABRIC = """
 import sys
@@ -45,6 +50,7 @@ with Connection(host, user=user, port=int(port), connect_kwargs={"key_filename":
 def best(rounds: int, **argvs: tuple[list[str], dict[str, str]]) -> dict[str, float]:
     """The shortest of each, in seconds, taken in turns."""
     times: dict[str, list[float]] = {name: [] for name in argvs}
+    compileall.compile_dir(PACKAGE, quiet=1)  # as an installation is
     for _ in range(rounds):
         for name, (argv, variables) in argvs.items():
             began = time.perf_counter()
@@ -66,42 +72,51 @@ def user(machines: Servers) -> str:
     return machines.account("headless", "/bin/dash") if os.getuid() == 0 else ME
 
 
-def test_ten_ssh_steps(kit: Kit, user: str, tmp_path: Path) -> None:
+@pytest.fixture
+def ten(kit: Kit, user: str) -> Kit:
+    """A book of ten steps over SSH."""
     kit.user = user
     kit.manifest()
     kit.book("".join(f"  - {{id: s{n}, kind: ssh, argv: [echo, step]}}\n" for n in range(10)))
+    return kit
+
+
+def test_ten_ssh_steps_and_a_script_over_a_control_master(ten: Kit, tmp_path: Path) -> None:
     known = tmp_path / "known"
-    known.write_text(kit.one.known())
-    control = tmp_path / "cm"
+    known.write_text(ten.one.known())
     # As a careful person writes it: the strict host key, the identity asserted once, then the ten commands.
     options = (
         f"-F none -o UserKnownHostsFile={known} -o StrictHostKeyChecking=yes -o BatchMode=yes -o IdentitiesOnly=yes"
     )
-    ssh = f"ssh {options} -S {control} -i {kit.servers.key('reader')} -p {kit.one.port} {user}@127.0.0.1"
+    where = f"-S {tmp_path / 'cm'} -i {ten.servers.key('reader')} -p {ten.one.port} {ten.user}@127.0.0.1"
     script = "\n".join(
         [
             "set -e",
-            f"{ssh} -M -fN 2>/dev/null",
-            f'test "$({ssh} printenv ENVTUI_TEST_ID)" = staging:one',
-            *[f"{ssh} echo step"] * 10,
-            f"{ssh} -O exit 2>/dev/null",
+            f"ssh {options} {where} -M -fN 2>/dev/null",
+            f'test "$(ssh {options} {where} printenv ENVTUI_TEST_ID)" = staging:one',
+            *[f"ssh {options} {where} echo step"] * 10,
+            f"ssh {options} {where} -O exit 2>/dev/null",
         ]
     )
-    argvs = {
-        "ours": (kit.argv("run", NAME, "book"), kit.variables),
-        "script": (["/bin/sh", "-c", script], dict(os.environ)),
-    }
-    fabric = find_spec("fabric") is not None
-    if fabric:
-        file = tmp_path / "ten.py"
-        file.write_text(FABRIC)
-        where = ["127.0.0.1", str(kit.one.port), user, str(kit.servers.key("reader"))]
-        argvs["fabric"] = ([sys.executable, "-W", "ignore", str(file), *where], dict(os.environ))
-    times = best(ROUNDS, **argvs)
-    ratio = said("ten ssh steps", times["ours"], times["script"], "a script over ControlMaster", 1.0)
-    assert ratio <= 1.0
-    if not fabric:
-        pytest.skip("NO fabric: ten steps WERE NOT COMPARED with it")
+    times = best(
+        ROUNDS,
+        ours=(ten.argv("run", NAME, "book"), ten.variables),
+        script=(["/bin/sh", "-c", script], dict(os.environ)),
+    )
+    assert said("ten ssh steps", times["ours"], times["script"], "a script over ControlMaster", 1.0) <= 1.0
+
+
+def test_ten_ssh_steps_and_fabric(ten: Kit, tmp_path: Path) -> None:
+    if find_spec("fabric") is None:
+        pytest.skip("NO fabric (pip install fabric): ten steps WERE NOT COMPARED with it")
+    file = tmp_path / "ten.py"
+    file.write_text(FABRIC)
+    where = ["127.0.0.1", str(ten.one.port), ten.user, str(ten.servers.key("reader"))]
+    times = best(
+        ROUNDS,
+        ours=(ten.argv("run", NAME, "book"), ten.variables),
+        fabric=([sys.executable, "-W", "ignore", str(file), *where], dict(os.environ)),
+    )
     assert said("ten ssh steps", times["ours"], times["fabric"], "fabric", 0.4) <= 0.4
 
 
@@ -138,45 +153,74 @@ class Nothing:
         """Nothing is open."""
 
 
-def durable(folder: Path, rounds: int) -> float:
-    """Seconds that one durable commit takes on this disk, as the ledger makes it, without anything of ours around it."""
-    connection = sqlite3.connect(folder / "peer.sqlite3", isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("CREATE TABLE entries (seq INTEGER PRIMARY KEY, body BLOB)")
-    taken = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("INSERT INTO entries (body) VALUES (?)", (b"x" * 500,))
-        connection.execute("COMMIT")
-        taken.append(time.perf_counter() - began)
-    connection.close()
-    return statistics.median(taken)
+class Peer:
+    """What every step owes, with nothing of ours around it: the same rows in two durable commits of a bare SQLite on the same
+    disk, handed to a thread, because a screen must not wait for a disk, and a file for the output between them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._connection = sqlite3.connect(folder / "peer.sqlite3", isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("CREATE TABLE entries (seq INTEGER PRIMARY KEY, body BLOB)")
+        self._thread = ThreadPoolExecutor(1)
+        self._folder = folder / "peer-output"
+        self._folder.mkdir()
+
+    async def step(self, name: str) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._commit, 1)  # the intent
+        with (self._folder / name).open("xb", buffering=0) as file:
+            file.write(b"step\n")
+        await loop.run_in_executor(self._thread, self._commit, 2)  # the outcome, and the step's end
+
+    def commits(self) -> None:
+        self._commit(1)
+        self._commit(2)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._connection.close()
+
+    def _commit(self, rows: int) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany("INSERT INTO entries (body) VALUES (?)", [(b"x" * 700,)] * rows)
+        self._connection.execute("COMMIT")
 
 
 async def test_the_engine_s_share_of_a_step(kit: Kit) -> None:
-    """With the real ledger and spool on this disk. A step waits for the disk twice, before and after its act: that is the
-    promise, and no engine can be quicker. What is more than these two commits is ours."""
-    steps = 100
+    """With the real ledger and spool on this disk. A step waits for the disk before and after its act: that is the promise, and
+    no engine can be quicker. What is more than that is ours. Taken in turns."""
+    steps, runs = 20, 10
     kit.book("".join(f"  - {{id: s{n}, kind: ssh, argv: [echo, step]}}\n" for n in range(steps)))
+    peer = Peer(kit.folder)
+    taken: dict[str, list[float]] = {"step": [], "owed": [], "commits": []}
+
+    def took(what: str, began: float) -> float:
+        now = time.perf_counter()
+        taken[what].append(now - began)
+        return now
+
     async with kit.open() as session:
         _replace_reader(session)
-        task = await session.start(session.plan("book", {}))
-        taken = []
-        while True:
-            began = time.perf_counter()
-            proposed = await task.step()
-            taken.append(time.perf_counter() - began)
-            if isinstance(proposed, Done):
-                break
-    assert (proposed.word, len(taken)) == ("OK", steps)
-    step, disk = statistics.median(taken), 2 * durable(kit.folder, steps)
+        for _ in range(runs):
+            task = await session.start(session.plan("book", {}))
+            while not isinstance(task.next, Done):
+                now = time.perf_counter()
+                await task.step()
+                now = took("step", now)
+                await peer.step(f"{len(taken['owed'])}.out")
+                now = took("owed", now)
+                peer.commits()
+                took("commits", now)
+            assert task.run.word == "OK"
+    peer.close()
+    assert len(taken["step"]) == runs * steps
+    step, owed, commits = (statistics.median(taken[what]) * 1e3 for what in ("step", "owed", "commits"))
     print(
-        f"\na step: {step * 1e3:.2f} ms, of which two durable commits {disk * 1e3:.2f} ms; "
-        f"engine {(step - disk) * 1e3:.2f} ms (goal 1 ms)"
+        f"\na step: {step:.2f} ms; owed to the promise {owed:.2f} ms (of it two durable commits {commits:.2f} ms); "
+        f"engine {step - owed:.2f} ms (goal 1 ms)"
     )
-    assert step - disk <= 0.001
+    assert step - owed <= 1
 
 
 def _replace_reader(session: EnvironmentSession) -> None:
