@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envtui.core.access import Operator
+from envtui.core.environment import SshTarget
 from envtui.core.errors import InvalidFiles, Problem, UsageError
 from envtui.core.tree import Tree
 from envtui.engine.lobby import Lobby, card, ordered
@@ -25,6 +26,7 @@ from envtui.rules.run import Run, fold_all
 
 if TYPE_CHECKING:
     from envtui.engine.session import EnvironmentSession
+    from envtui.outside.ssh.ahead import Ahead
 
 
 class World(msgspec.Struct, frozen=True):
@@ -110,12 +112,41 @@ class World(msgspec.Struct, frozen=True):
 
     async def open(self, environment: str) -> EnvironmentSession:
         """Open one environment. Raises UsageError, InvalidFiles, and NotTrusted before anything of it is believed."""
+        return self.session(*self.trusted(environment))
+
+    def trusted(self, environment: str) -> tuple[Tree, int, int]:
+        """`tree`, once this user has accepted it. Raises what `tree` raises, and NotTrusted."""
         tree, order, last = self.tree(environment)
         Trust(self.paths.trust).require(tree)
-        return self.session(tree, order, last)
+        return tree, order, last
 
-    def session(self, tree: Tree, order: int, last: int) -> EnvironmentSession:
-        """The session of a tree that is trusted."""
+    def session(self, tree: Tree, order: int, last: int, ahead: Ahead | None = None) -> EnvironmentSession:
+        """The session of a tree that is trusted; it takes connections from `ahead`."""
         from envtui.opening import session
 
-        return session(self.paths, self.config, self.variables, self.operator, tree, order, last)
+        return session(self.paths, self.config, self.variables, self.operator, tree, order, last, ahead)
+
+    def ahead(self, tree: Tree, target: str, host: str) -> Ahead | None:
+        """Log in to hosts of an ssh target of a trusted tree with its read credential, while the caller goes on importing:
+        that takes as long. `host` is all, any or a member; one that a step will capture is nobody yet.
+
+        None for a target of another kind. Whoever calls it closes what nobody took.
+        """
+        if not isinstance(tree.environment.targets.get(target), SshTarget):
+            return None
+        from envtui.outside.secrets import ReferencedSecrets
+        from envtui.outside.ssh.ahead import Ahead
+        from envtui.outside.ssh.known_hosts import KnownHosts
+        from envtui.rules.places import places
+
+        secrets = ReferencedSecrets(self.config.secret_folders, self.config.commands, environ=self.variables)
+        known = KnownHosts(tree.known_hosts, f"{tree.root}/known_hosts")
+        begun = Ahead(tree.environment, known, secrets.key_file)
+        found = places(tree.environment, target, "read", self.operator.name)
+        for place in found[:1] if host == "any" else found:
+            if host in ("all", "any", place.member):
+                begun.begin(place)
+        # Before anything else is imported: the threads wait for it, and then for their hosts.
+        from envtui.outside.ssh import exchange  # noqa: F401
+
+        return begun

@@ -35,6 +35,7 @@ from envtui.rules.places import places
 
 if TYPE_CHECKING:
     from envtui.outside.sql.connect import Connector
+    from envtui.outside.ssh.ahead import Ahead
     from envtui.outside.ssh.links import Setting as SshSetting
 
 THREADS = 24
@@ -49,6 +50,7 @@ def session(
     tree: Tree,
     order: int,
     last: int,
+    ahead: Ahead | None = None,
 ) -> EnvironmentSession:
     """The session of a tree that is trusted."""
     name = tree.environment.name
@@ -56,7 +58,7 @@ def session(
     executor = ThreadPoolExecutor(THREADS, thread_name_prefix=f"envtui-{name}")
     secrets = _Remembering(ReferencedSecrets(config.secret_folders, config.commands, environ=variables))
     roster = allowed_signers.roster(name, tree.allowed_signers, tree.revoked_keys, tree.people, f"{tree.root}/access/")
-    doors = _Doors(tree, config.operator, secrets, executor, clock)
+    doors = _Doors(tree, config.operator, secrets, executor, clock, ahead)
     keygen = Keygen(variables)
     terms = Terms(
         environment=name,
@@ -133,13 +135,20 @@ class _Doors(Mapping[str, Reader]):
     """Readers by kind, each made (and its library imported) when it is first asked for. Iterates over those made."""
 
     def __init__(
-        self, tree: Tree, operator: str, secrets: _Remembering, executor: ThreadPoolExecutor, clock: SystemClock
+        self,
+        tree: Tree,
+        operator: str,
+        secrets: _Remembering,
+        executor: ThreadPoolExecutor,
+        clock: SystemClock,
+        ahead: Ahead | None,
     ) -> None:
         self._tree = tree
         self._operator = operator
         self._secrets = secrets
         self._executor = executor
         self._clock = clock
+        self._ahead = ahead
         self._made: dict[str, Reader] = {}
         self._ca = functools.partial(unchanged, tree)
 
@@ -192,6 +201,7 @@ class _Doors(Mapping[str, Reader]):
             secrets=self._secrets,
             hosts=lambda target: places(environment, target, "read", self._operator),
             executor=self._executor,
+            ahead=self._ahead,
         )
 
     def _sql(self, label: str) -> Connector:

@@ -1,34 +1,24 @@
 """`envtui run` and `envtui ask`: a run without a screen, line by line. The same engine, every feature.
 
 Exit codes are an API (docs/command-line.md). stdout carries what happened, stderr asks and explains.
+
+Here the arguments are read and the tree is looked at; `going` does the rest. It is imported while the first hosts answer.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import os
-import signal
 import sys
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
 from envtui.compose import World
-from envtui.core.errors import EnvtuiError, NeedsWrite, UsageError
-from envtui.engine.runner import RunTask
-from envtui.engine.session import EnvironmentSession
-from envtui.rules.decide import Doubt, NeedsAnswer, NeedsDecision, NeedsPick, ReadyRead, ReadyWrite, Waiting
-
-from .lines import Printer
-from .replies import Replies
-
-T = TypeVar("T")
+from envtui.core.errors import UsageError
+from envtui.core.runbook import SshStep
+from envtui.core.tree import Tree
 
 READ_LIMIT = 4 * 1024 * 1024
 """Characters of a paste that are read, by `sign` too."""
-
-EXIT = {"OK": 0, "FAILED": 1, "TIMED OUT": 1, "CANCELLED": 1, "REFUSED": 1, "SKIPPED": 0, "UNDONE": 1, "IN DOUBT": 5}
 
 
 def add(verb: str, parser: argparse.ArgumentParser) -> None:
@@ -60,106 +50,33 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
 
 def run(verb: str, args: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
-    return asyncio.run(_ask(args) if verb == "ask" else _run(args))
-
-
-async def _run(args: argparse.Namespace) -> int:
-    params = pairs(args.param, "--param")
-    replies = Replies(pairs(args.answer, "--answer"), interactive=sys.stdin.isatty() and not args.json)
+    params = answers = {}
+    blocks = None
+    if verb == "run":
+        params, answers = pairs(args.param, "--param"), pairs(args.answer, "--answer")
+        blocks = _blocks(args.grant) if args.grant is not None else None
     world = World.of(os.environ)
-    blocks = _blocks(args.grant) if args.grant is not None else ""
-    async with await world.open(args.environment) as session:
-        replies.check(session.book(args.book).runbook)
-        if args.grant is not None:
-            task = await session.start_granted(args.book, params, blocks)
-        else:
-            task = await session.start(session.plan(args.book, params))
-        return await _through(session, task, replies, Printer(args.json, session, task))
-
-
-async def _ask(args: argparse.Namespace) -> int:
-    world = World.of(os.environ)
-    async with await world.open(args.environment) as session:
-        task = await session.ask(args.target, args.words)
-        return await _through(session, task, Replies({}, interactive=False), Printer(args.json, session, task))
-
-
-class _Stopped(Exception):
-    """A signal said so."""
-
-
-async def _through(session: EnvironmentSession, task: RunTask, replies: Replies, printer: Printer) -> int:
-    """Go on until the run has ended, or nobody answers."""
-    loop = asyncio.get_running_loop()
-    answering: asyncio.Task[Any] | None = None
-
-    def stop() -> None:
-        task.interrupt()
-        if answering is not None:
-            answering.cancel()
-
-    async def said(reply: Coroutine[Any, Any, T]) -> T:
-        nonlocal answering
-        asking = asyncio.create_task(reply)
-        answering = asking
-        try:
-            return await asking
-        except asyncio.CancelledError as error:
-            raise _Stopped from error
-        finally:
-            answering = None
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, stop)
-    await printer.begin()
+    tree, order, last = world.trusted(args.environment)
+    ahead = world.ahead(tree, *((args.target, "all") if verb == "ask" else _first(tree, args.book)))
     try:
-        while True:
-            proposed = await task.run_on()
-            if task.stopping and not isinstance(proposed, Doubt):
-                raise _Stopped
-            match proposed:
-                case ReadyRead() | Waiting():
-                    continue
-                case NeedsAnswer():
-                    answer, values = await said(replies.answer(proposed))
-                    await task.answer(proposed.step, answer, values)
-                case NeedsPick():
-                    await task.pick(proposed.step, proposed.name, await said(replies.pick(proposed)))
-                case NeedsDecision():
-                    await task.decide(proposed.step, await said(replies.decision(proposed)))
-                case ReadyWrite():
-                    await said(replies.confirm(proposed.step, task.step_of(proposed.step).confirm))
-                    await session.write(task, proposed.step)
-                case Doubt():
-                    printer.end()
-                    return 5
-                case _:
-                    break
-    except _Stopped:
-        if task.run.word is None and not task.run.in_doubt:
-            await task.abandon("stopped by the operator")
-        printer.end()
-        return 130
-    except NeedsWrite as error:
-        await task.abandon(_why(session, f"needs write access: {error.message}"))
-        printer.end()
-        raise NeedsWrite(
-            error.message,
-            f"Ask for it: envtui request {session.environment.name} {task.plan.book} --incident ID --reason TEXT",
-        ) from error
-    except EnvtuiError as error:
-        if task.run.word is None and not task.run.in_doubt:
-            await task.abandon(_why(session, error.message))
-        printer.end()
-        raise
-    printer.end()
-    return EXIT.get(task.run.word or "FAILED", 1)
+        from . import going  # not before: see above
+
+        session = world.session(tree, order, last, ahead)
+        if verb == "ask":
+            return going.ask(session, args.target, args.words, json=args.json)
+        return going.run(session, args.book, params, answers, blocks, json=args.json)
+    finally:
+        if ahead is not None:
+            ahead.close()
 
 
-def _why(session: EnvironmentSession, message: str) -> str:
-    """A message of several lines as one, for the ledger."""
-    return session.ways.masked(" ".join(message.split()))
+def _first(tree: Tree, book: str) -> tuple[str, str]:
+    """The target that a run of the book reads on first over SSH, and which of its hosts; '' when it begins otherwise."""
+    runbook = tree.books[book].runbook if book in tree.books else None
+    step = next(iter((*runbook.before, *runbook.steps)), None) if runbook is not None else None
+    if runbook is None or not isinstance(step, SshStep) or step.mode != "read" or step.if_:
+        return "", ""
+    return step.target or runbook.defaults.target or "", step.host or runbook.defaults.host or "all"
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, str]:

@@ -6,16 +6,19 @@ value, nor anything that a program printed: it may be the value.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envtui.core.environment import Command
 from envtui.core.errors import Refused, SecretMissing
 from envtui.core.secret import Secret
+
+if TYPE_CHECKING:
+    import asyncio
 
 _LIMIT = 64 * 1024  # bytes; a secret that is longer is some other file
 _REAP_SECONDS = 2.0
@@ -54,6 +57,8 @@ class ReferencedSecrets:
                 raise SecretMissing(f"{reference} is not set.", f"Set the environment variable {rest}.")
             return Secret(name, _filled(value, reference))
         if scheme == "file":
+            import asyncio  # here and below: who only asks for a key's file waits for no event loop
+
             content = await asyncio.to_thread(self._content, reference)
             return Secret(name, _filled(content.removesuffix("\n").removesuffix("\r"), reference))
         if scheme == "agent":
@@ -101,6 +106,8 @@ class ReferencedSecrets:
         program = command.cmd[0]
         reference = f"cmd: {program}"
         self._check_program(program)
+        import asyncio
+
         try:
             process = await asyncio.create_subprocess_exec(
                 *command.cmd,
@@ -160,6 +167,8 @@ class ReferencedSecrets:
 async def _reaped(process: asyncio.subprocess.Process, stdout: asyncio.StreamReader) -> None:
     """Wait for a killed program. asyncio's `wait` returns when its pipe was read to the end, too, and stops reading when
     nobody takes what came; a child of the program may hold the pipe open, so this does not wait for ever."""
+    import asyncio
+
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_REAP_SECONDS):
             while await stdout.read(_LIMIT):

@@ -18,6 +18,7 @@ comes before the first is dropped, and a host that does not send it never ran th
 from __future__ import annotations
 
 import re
+import secrets as randomness
 from collections.abc import Callable
 
 import msgspec
@@ -67,6 +68,11 @@ class Launch(msgspec.Struct, frozen=True):
     line: str
     preamble: bytes
     nonce: str
+
+
+def nonce() -> str:
+    """What frames one command's output: 96 bits that no output can contain by chance or by intent."""
+    return randomness.token_hex(12)
 
 
 def launch(command: Command, nonce: str, reads: bool = True) -> Launch:

@@ -7,6 +7,7 @@ just as long. It knows no paramiko: a host is dialled, and prepares itself, whil
 from __future__ import annotations
 
 import socket
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -62,3 +63,9 @@ def dial(endpoint: Endpoint, timeout: float) -> Line:
     # Bytes, where they say the same: for text Python loads its tables of international names first.
     host: Any = endpoint.host.encode() if endpoint.host.isascii() else endpoint.host
     return Line(socket.create_connection((host, endpoint.port), timeout))
+
+
+def hang_up(line: Future[Any]) -> None:
+    """Close what was dialled, if anything was."""
+    if not line.cancelled() and line.exception() is None:
+        line.result().close()

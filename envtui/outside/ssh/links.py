@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import secrets as randomness
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from envtui.core.act import Mode, Place
-from envtui.core.environment import Environment, Identity, SshTarget
-from envtui.core.errors import AuthenticationFailed, Refused, TimedOut, Unreachable, WrongIdentity
-from envtui.core.pattern import safe_pattern
+from envtui.core.environment import Environment, SshTarget
+from envtui.core.errors import Refused, Unreachable
 from envtui.core.ports import Secrets
 
-from .bootstrap import Command, launch
-from .dial import Endpoint, dial
+from .ahead import Ahead
+from .dial import Endpoint, dial, hang_up
 from .known_hosts import KnownHosts
+from .login import TIMEOUT, Who, address, connection, key_of, log_in
 
 if TYPE_CHECKING:  # paramiko takes its time to import: it is, in a thread, with the first connection
-    import paramiko
-
     from .connect import Link
-
-_CONNECTION = ("target", "kind", "member", "address", "user", "via", "credential")
+    from .library import Channel, PKey
 
 CHANNELS = 8
 """Commands at once on one connection; sshd allows 10 as shipped."""
@@ -50,7 +46,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """What connections of one environment are made of.
 
     `hosts` gives the read places of an ssh target by its name, for jump hosts. `timeout` in seconds, for each of dialling,
-    key exchange, authentication and the identity.
+    key exchange, authentication and the identity. `ahead` has connections for reads that were begun already.
     """
 
     environment: Environment
@@ -58,7 +54,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Secrets
     hosts: Callable[[str], Sequence[Place]]
     executor: Executor
-    timeout: float = 15.0
+    timeout: float = TIMEOUT
+    ahead: Ahead | None = None
 
 
 class Links:
@@ -68,14 +65,14 @@ class Links:
         self.setting = setting
         self._opened: dict[Place, asyncio.Task[Opened]] = {}
         self._old: list[Opened] = []
-        self._keys: dict[str, paramiko.PKey] = {}
+        self._keys: dict[str, PKey] = {}
         self._closed = False
 
     async def get(self, place: Place, access: Mode) -> Opened:
         """Raises Unreachable, AuthenticationFailed, SecretMissing, WrongIdentity, Refused."""
         if self._closed:
             raise Refused("The connections of this session are closed already.", "Open the environment again.")
-        place = Place(**{name: getattr(place, name) for name in _CONNECTION})
+        place = connection(place)
         task = self._opened.get(place)
         if task is not None and task.done():
             if task.exception() is not None:
@@ -89,9 +86,7 @@ class Links:
             self._opened[place] = task
         return await asyncio.shield(task)
 
-    async def through(
-        self, via: str, host: str, port: int, trail: tuple[str, ...] = ()
-    ) -> Callable[[], paramiko.Channel]:
+    async def through(self, via: str, host: str, port: int, trail: tuple[str, ...] = ()) -> Callable[[], Channel]:
         """What opens a channel to host:port on the first reachable member of the ssh target `via`; it blocks."""
         self._check_way(via)
         last: Unreachable | None = None
@@ -135,7 +130,10 @@ class Links:
                 f"{place.target} is not reached for a {access} with the credential {place.credential or '(none)'}.",
                 f"Its {access} credential is {name}." if name else f"It has no {access} credential.",
             )
-        host, port = _address(place.address)
+        begun = setting.ahead.take(place) if setting.ahead is not None and access == "read" else None
+        if begun is not None:
+            return Opened(*await asyncio.wrap_future(begun))
+        host, port = address(place)
         endpoint = Endpoint(place.member, host, port, place.user)
         dialling = functools.partial(dial, endpoint, setting.timeout)
         again = await self.through(place.via, host, port) if place.via else dialling
@@ -145,19 +143,12 @@ class Links:
             await run(setting.executor, _import_paramiko)
             key = await self._key(name)
         except BaseException:
-            line.add_done_callback(_hang_up)
+            line.add_done_callback(hang_up)
             raise
-        from .connect import connect
-
-        link = await run(
-            setting.executor, connect, endpoint, setting.known_hosts, key, setting.timeout, line.result, again
+        who = Who(endpoint, target.identity or setting.environment.identity.ssh, setting.environment.name)
+        link, shown = await run(
+            setting.executor, log_in, who, setting.known_hosts, key, setting.timeout, line.result, again
         )
-        try:
-            identity = target.identity or setting.environment.identity.ssh
-            shown = await run(setting.executor, _identity, link, identity, setting)
-        except BaseException:
-            link.close()
-            raise
         return Opened(link, shown)
 
     def _check_way(self, via: str) -> None:
@@ -170,22 +161,11 @@ class Links:
             way.append(step)
             step = getattr(self.setting.environment.targets.get(step), "via", None)
 
-    async def _key(self, name: str) -> paramiko.PKey:
-        from .connect import agent_key, load_key
-
+    async def _key(self, name: str) -> PKey:
         if name not in self._keys:
             reference = self.setting.environment.credentials[name].key or ""
-            kind, _, what = reference.partition(":")
             run = asyncio.get_running_loop().run_in_executor
-            if kind == "agent":
-                self._keys[name] = await run(self.setting.executor, agent_key, what)
-            elif kind == "file":
-                path = self.setting.secrets.key_file(reference)
-                self._keys[name] = await run(self.setting.executor, load_key, path)
-            else:
-                raise AuthenticationFailed(
-                    f"The credential {name} names no key.", "Write `key: agent:SHA256:…` or `key: file:PATH`."
-                )
+            self._keys[name] = await run(self.setting.executor, key_of, name, reference, self.setting.secrets.key_file)
         return self._keys[name]
 
 
@@ -195,61 +175,14 @@ def _retrieved(task: asyncio.Task[Opened]) -> None:
         task.exception()
 
 
-def nonce() -> str:
-    """What frames one command's output: 96 bits that no output can contain by chance or by intent."""
-    return randomness.token_hex(12)
-
-
-def _identity(link: Link, identity: Identity | None, setting: Setting) -> str:
-    """Ask the host who it is, before anything else. Blocks. Without an identity only that there is a shell is checked."""
-    from .exchange import Discard, Exchange
-
-    asked = identity.argv if identity is not None else None
-    command = Command(argv=tuple(word.encode() for word in asked or ("true",)))
-    exchange = Exchange(link, launch(command, nonce(), reads=False), b"", Discard(), setting.timeout)
-    try:
-        reading = exchange.run()
-    except TimedOut as error:
-        message = f"{link.endpoint} did not show its identity within {setting.timeout:g} s."
-        raise Unreachable(message, "The host hangs; look at it by another way.") from error
-    fingerprint = f"host key {link.host_key.fingerprint}"
-    if identity is None or not asked:
-        return fingerprint
-    text = reading.stdout.decode("utf-8", "replace").strip()
-    expected = identity.equals if identity.equals is not None else identity.matches
-    if reading.exit != 0 or expected is None or not _is(text, identity):
-        raise WrongIdentity(
-            f"{link.endpoint} shows the identity {text[:200]!r} (exit {reading.exit}); "
-            f"{setting.environment.name} expects {expected!r}.",
-            "It is not the host that the manifest means: another environment's, a clone, or renamed. Nothing else was sent.",
-        )
-    return f"{text}, {fingerprint}"
-
-
-def _is(text: str, identity: Identity) -> bool:
-    if identity.equals is not None:
-        return text == identity.equals
-    return identity.matches is not None and len(text) <= 4096 and safe_pattern(identity.matches).fullmatch(text)
-
-
 def _import_paramiko() -> None:
     from . import connect  # noqa: F401  # in a thread: it takes its time
 
 
-def _hang_up(line: Future[Any]) -> None:
-    if not line.cancelled() and line.exception() is None:
-        line.result().close()
-
-
-def _channel(link: Link, host: str, port: int, timeout: float) -> paramiko.Channel:
+def _channel(link: Link, host: str, port: int, timeout: float) -> Channel:
     from .connect import WINDOW, translated
 
     with translated(link.endpoint, f"forwarding to {host}:{port}"):
         return link.transport.open_channel(
             "direct-tcpip", (host, port), ("127.0.0.1", 0), window_size=WINDOW, timeout=timeout
         )
-
-
-def _address(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)

@@ -14,8 +14,8 @@ from envtui.core.act import Act, Ref, SecretRef, SshCall, Text, texts
 from envtui.core.errors import EnvtuiError, InDoubt, Refused, TimedOut, Unreachable, UsageError
 from envtui.core.ports import Reading, Shown, Sink
 
-from .bootstrap import Command, launch
-from .links import Links, Opened, Setting, nonce
+from .bootstrap import Command, launch, nonce
+from .links import Links, Opened, Setting
 
 if TYPE_CHECKING:  # with paramiko behind them, which is imported with the first connection
     from .exchange import Exchange

@@ -1,0 +1,113 @@
+"""Logging in: from a key to a connection whose host is the right one and has shown who it is. Blocks; no event loop.
+
+paramiko is imported when it is needed: a host is dialled, and prepares itself, while that takes its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from envtui.core.act import Place
+from envtui.core.environment import Identity
+from envtui.core.errors import AuthenticationFailed, TimedOut, Unreachable, WrongIdentity
+from envtui.core.pattern import safe_pattern
+
+from .bootstrap import Command, launch, nonce
+from .dial import Endpoint
+from .known_hosts import KnownHosts
+
+if TYPE_CHECKING:
+    from .connect import Link
+    from .library import PKey
+
+TIMEOUT = 15.0
+"""Seconds for each of dialling, key exchange, authentication and the identity."""
+
+_CONNECTION = ("target", "kind", "member", "address", "user", "via", "credential")
+
+
+class Who(msgspec.Struct, frozen=True):
+    """Where to log in, and what must be found there. `environment` is for the message."""
+
+    endpoint: Endpoint
+    identity: Identity | None
+    environment: str
+
+
+def connection(place: Place) -> Place:
+    """What of a place makes a connection: acts that differ in the rest share one."""
+    return Place(**{name: getattr(place, name) for name in _CONNECTION})
+
+
+def address(place: Place) -> tuple[str, int]:
+    """Host and port of a place."""
+    host, _, port = place.address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def key_of(credential: str, reference: str, key_file: Callable[[str], Path]) -> PKey:
+    """The key that a credential names. Raises AuthenticationFailed, and what `key_file` raises."""
+    from .connect import agent_key, load_key
+
+    kind, _, what = reference.partition(":")
+    if kind == "agent":
+        return agent_key(what)
+    if kind == "file":
+        return load_key(key_file(reference))
+    raise AuthenticationFailed(
+        f"The credential {credential} names no key.", "Write `key: agent:SHA256:…` or `key: file:PATH`."
+    )
+
+
+def log_in(
+    who: Who, known: KnownHosts, key: PKey, timeout: float, dialled: Callable[[], Any], again: Callable[[], Any]
+) -> tuple[Link, str]:
+    """The connection, and what it showed. `dialled` and `again` as `connect` takes them.
+
+    Raises what `connect` raises, and WrongIdentity for a host that is not the one that is meant; nothing else was sent then.
+    """
+    from .connect import connect
+
+    link = connect(who.endpoint, known, key, timeout, dialled, again)
+    try:
+        return link, _identity(link, who, timeout)
+    except BaseException:
+        link.close()
+        raise
+
+
+def _identity(link: Link, who: Who, timeout: float) -> str:
+    """Ask the host who it is, before anything else. Without an identity only that there is a shell is checked."""
+    from .exchange import Discard, Exchange
+
+    identity = who.identity
+    asked = identity.argv if identity is not None else None
+    command = Command(argv=tuple(word.encode() for word in asked or ("true",)))
+    exchange = Exchange(link, launch(command, nonce(), reads=False), b"", Discard(), timeout)
+    try:
+        reading = exchange.run()
+    except TimedOut as error:
+        message = f"{link.endpoint} did not show its identity within {timeout:g} s."
+        raise Unreachable(message, "The host hangs; look at it by another way.") from error
+    fingerprint = f"host key {link.host_key.fingerprint}"
+    if identity is None or not asked:
+        return fingerprint
+    text = reading.stdout.decode("utf-8", "replace").strip()
+    expected = identity.equals if identity.equals is not None else identity.matches
+    if reading.exit != 0 or expected is None or not _is(text, identity):
+        raise WrongIdentity(
+            f"{link.endpoint} shows the identity {text[:200]!r} (exit {reading.exit}); "
+            f"{who.environment} expects {expected!r}.",
+            "It is not the host that the manifest means: another environment's, a clone, or renamed. Nothing else was sent.",
+        )
+    return f"{text}, {fingerprint}"
+
+
+def _is(text: str, identity: Identity) -> bool:
+    if identity.equals is not None:
+        return text == identity.equals
+    return identity.matches is not None and len(text) <= 4096 and safe_pattern(identity.matches).fullmatch(text)
