@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 import traceback
@@ -42,13 +43,27 @@ class Parser(argparse.ArgumentParser):
     """Arguments as they are written out: no shortened options, and what is wrong in one sentence with a way on."""
 
     def __init__(self, **how: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **how})
+        # The width is handed in: argparse would load bz2 and lzma to ask for it.
+        shape = functools.partial(how.pop("formatter_class", argparse.HelpFormatter), width=_width())
+        super().__init__(**{"allow_abbrev": False, "formatter_class": shape, **how})
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         say(f"{self.prog}: {clean_line(message, 1000)}.")
         say(f"{self.prog} --help says more.")
         raise SystemExit(2)
+
+
+def _width() -> int:
+    """Columns of the terminal that help is for, as argparse counts them."""
+    try:
+        return int(os.environ.get("COLUMNS", "")) - 2
+    except ValueError:
+        pass
+    try:
+        return max(os.get_terminal_size(1).columns, 20) - 2
+    except OSError:
+        return 78
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,7 +7,6 @@ two spellings of one meaning cannot both pass (the RunProof serializer collided 
 from __future__ import annotations
 
 import hashlib
-import json
 import unicodedata
 from collections.abc import Mapping, Sequence
 
@@ -25,9 +24,7 @@ SIGNED_LIMIT = 64 * 1024
 
 def canonical(value: object) -> bytes:
     """The canonical bytes of `value`. Raises TypeError for floats and anything that JSON cannot say."""
-    return json.dumps(
-        _normal(value), ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False
-    ).encode()
+    return _spelled(_normal(value))
 
 
 def canonical_record(record: msgspec.Struct | Mapping[str, object]) -> bytes:
@@ -35,13 +32,8 @@ def canonical_record(record: msgspec.Struct | Mapping[str, object]) -> bytes:
 
     In plain ASCII there is nothing to normalize, and msgspec spells the same (a test compares): one pass instead of three.
     """
-    try:
-        plain = _SORTED.encode(record)
-    except UnicodeEncodeError:  # a lone surrogate
-        return canonical(msgspec.to_builtins(record))
-    if plain.isascii() and b"\x7f" not in plain:
-        return plain
-    return canonical(msgspec.to_builtins(record))
+    plain = _plain(record)
+    return canonical(msgspec.to_builtins(record)) if plain is None else plain
 
 
 def digest(value: object) -> str:
@@ -54,6 +46,8 @@ def parse(data: bytes, limit: int = SIGNED_LIMIT) -> object:
     if len(data) > limit:
         raise Refused(f"{len(data)} bytes are more than the {limit} that are allowed.", "Ask for a smaller scope.")
     try:
+        import json
+
         value: object = json.loads(data.decode("ascii"))
         same = canonical(value) == data
     except (ValueError, TypeError, RecursionError) as error:
@@ -61,6 +55,24 @@ def parse(data: bytes, limit: int = SIGNED_LIMIT) -> object:
     if not same:
         raise Refused("These bytes are JSON but not in canonical form.", "Ask for the block to be sent again.")
     return value
+
+
+def _plain(value: object) -> bytes | None:
+    """What msgspec spells as the standard library does: anything in plain ASCII. None for anything else."""
+    try:
+        plain = _SORTED.encode(value)
+    except (UnicodeEncodeError, OverflowError):  # a lone surrogate, a number of more than 64 bits
+        return None
+    return plain if plain.isascii() and b"\x7f" not in plain else None
+
+
+def _spelled(normal: object) -> bytes:
+    plain = _plain(normal)
+    if plain is not None:
+        return plain
+    import json
+
+    return json.dumps(normal, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _normal(value: object) -> object:

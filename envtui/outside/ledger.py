@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json
 import os
 import queue
 import sqlite3
@@ -243,6 +242,8 @@ def exported(path: Path, run: str | None = None) -> Iterator[str]:
 
     `event` in canonical form is the body that was hashed. Raises LedgerBroken.
     """
+    import json
+
     if not path.exists():
         return
     try:

@@ -70,12 +70,13 @@ from functools import partial
 from envtui.__main__ import main
 from envtui.outside import http
 from envtui.outside.sql import connect
-from envtui.outside.ssh import links
+from envtui.outside.ssh import ahead, links
 
 http.HttpReader = partial(http.HttpReader, seconds=1.0)
 http.HttpWriter = partial(http.HttpWriter, seconds=1.0)
 connect.Connector = partial(connect.Connector, seconds=1.0)
 links.Setting = partial(links.Setting, timeout=1.0)
+ahead.TIMEOUT = 1.0
 sys.exit(main())
 """
 

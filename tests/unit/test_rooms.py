@@ -20,7 +20,12 @@ NEVER = {
     "envtui.engine": (*HEAVY, "envtui.outside", "envtui.tui", "envtui.cli"),
     "envtui.outside": (*HEAVY, "envtui.engine", "envtui.rules", "envtui.tui", "envtui.cli"),
     "envtui.cli.main": (*HEAVY, "envtui.lab", "envtui.tui"),
-    "envtui.compose": (*HEAVY, "envtui.lab", "envtui.tui"),
+    "envtui.compose": (*HEAVY, "envtui.lab", "envtui.tui", "asyncio"),
+    # A run begins with these: what they bring without need, every run pays.
+    "envtui.cli.run": (*HEAVY, "asyncio", "envtui.engine.session"),
+    "envtui.outside.ssh.ahead": (*HEAVY, "asyncio"),
+    "envtui.outside.ssh.exchange": ("asyncio", "invoke", "importlib.metadata", "paramiko.client"),
+    "envtui.outside.trees.yaml": ("asyncio", "yaml.reader", "yaml.loader"),
 }
 
 LIBRARY_ROOMS = {

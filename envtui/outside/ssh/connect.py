@@ -17,7 +17,6 @@ from envtui.core.errors import AuthenticationFailed, EnvtuiError, Unreachable, W
 from .dial import KEEPALIVE, Endpoint, Line
 from .known_hosts import HostKey, KnownHosts
 from .library import (
-    Agent,
     AuthenticationException,
     ChannelException,
     IncompatiblePeer,
@@ -132,6 +131,8 @@ def load_key(path: Path) -> PKey:
 
 def agent_key(fingerprint: str) -> PKey:
     """The key with this fingerprint (SHA256:…) in the ssh-agent of this session. Raises AuthenticationFailed."""
+    from paramiko.agent import Agent
+
     try:
         agent = Agent()
     except (OSError, SSHException) as error:

@@ -13,7 +13,6 @@ from envtui.outside.lean import lean, without
 lean("paramiko", __version__="envtui")  # what a server's log shows: SSH-2.0-paramiko_envtui
 
 with without("invoke"):  # for one directive of ssh_config, which is never read here
-    from paramiko.agent import Agent
     from paramiko.channel import Channel
     from paramiko.common import cMSG_CHANNEL_REQUEST
     from paramiko.ecdsakey import ECDSAKey
@@ -35,7 +34,6 @@ _READ = {kind.__name__: kind for kind in (ECDSAKey, Ed25519Key, RSAKey)}
 vars(sys.modules["paramiko"]).update(_READ, key_classes=[*_READ.values()])
 
 __all__ = [
-    "Agent",
     "AuthenticationException",
     "Channel",
     "ChannelException",
