@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import sys
 from typing import NoReturn
 
-COLLECT = (50_000, 20, 100)
-"""Thresholds of the collector of cycles. With Python's own ones it looks through everything that lives again and again: a
-tenth of the time that importing takes, and, as one drawing makes 10,000 short-lived objects, pauses of 30 to 90 ms in which
-no key is handled."""
+from . import cycles
 
 
 def process() -> NoReturn:
@@ -20,7 +16,7 @@ def process() -> NoReturn:
     What must last was closed when `main` returned. Taking the interpreter apart after that would take as long as two steps
     of a book, and would wait for threads that nobody waits for any more.
     """
-    gc.set_threshold(*COLLECT)
+    cycles.pause()  # a verb that goes on for long settles it
     code = main()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody there, or closed

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
+from envtui import cycles
 from envtui.core.errors import EnvtuiError, NeedsWrite
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
@@ -82,6 +83,7 @@ async def _through(session: EnvironmentSession, task: RunTask, replies: Replies,
         finally:
             answering = None
 
+    cycles.settle()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from envtui import cycles
 from envtui.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def run(app: EnvtuiApp, mouse: bool = True) -> int:
 
     Raises EnvtuiError when the trees could not be read.
     """
+    cycles.settle()
     result = app.run(mouse=mouse)
     if app.failed is not None:
         raise app.failed

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from envtui.engine.session import EnvironmentSession
 
 __all__ = ["cluster", "database", "kit", "kit_sql", "machines", "one"]  # fixtures
-ROUNDS = 7
+ROUNDS = 9
 PACKAGE = Path(envtui.__file__).parent
 
 FABRIC = """
