@@ -41,7 +41,7 @@ _STRING = "(?:\x1b[]PX^_]|[\x90\x98\x9d-\x9f\udc90\udc98\udc9d-\udc9f])"
 _END = "\x07|\x1b\\\\|[\x9c\udc9c]"
 _SIMPLE = re.compile(f"{_CSI}|{_SHORT}")
 # An unterminated string is matched up to its line's end as well, so that many of them cannot make this quadratic.
-# Not possessive: before 3.11.5 Python loses such a group's place (gh-106052), and what follows cannot fail anyway.
+# Not possessive: before 3.11.5 such a group loses its place (gh-100061), and what follows it cannot fail anyway.
 _SEQUENCE = re.compile(f"{_STRING}(?:(?!{_END})[^\n])*(?P<end>{_END})?|{_CSI}|{_SHORT}")
 _RETURN_BEFORE_NEWLINE = re.compile("\r+(?=\n|\\Z)")
 _PLAIN = re.compile("[\t\n -~]*")
