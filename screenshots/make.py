@@ -162,7 +162,6 @@ async def escalate(story: Story) -> None:
     await story.press("enter")
     await asyncio.sleep(0.5)
     await story.type("Revert the policy that locks everybody out")
-    await story.press("enter")
     await story.pilot.pause()
     story.picture("escalate")
     await story.press("enter")

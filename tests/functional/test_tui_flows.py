@@ -522,6 +522,10 @@ async def test_a_target_that_is_down_is_an_outcome_not_a_crash(tmp_path: Path) -
         await at.idle()
         assert at.task.run.word == "FAILED"
         assert "failed" in at.now
+        for key in ("r", "R", "a", "w", "e"):
+            at.app._notifications.clear()
+            await at.press(key)
+            assert at.said == "this run is over", key
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40), (200, 60)], ids=str)
@@ -550,6 +554,24 @@ async def test_every_screen_stands_in_every_size(tmp_path: Path, size: tuple[int
                 assert at.app.screen.query_one("#now").region.bottom <= size[1]
             await at.pilot.resize_terminal(60, 20)
             await at.pilot.resize_terminal(*size)
+
+
+async def test_the_form_is_filled_and_asked_by_typing_alone(tmp_path: Path) -> None:
+    """As the README says: the id, tab, why, enter. An empty reason asks for nothing."""
+    async with sitting(tmp_path) as at:
+        await at.to_the_write()
+        name = incident(at.world)
+        await at.press("e")
+        await at.screen("EscalateScreen")
+        await at.type(name)
+        await at.press("tab", "enter")
+        assert not at.task.run.requests
+        assert at.app.screen.query_one("#ttl").has_focus
+        await at.press("shift+tab")
+        await at.type("Go back to what worked")
+        await at.press("enter", "enter")
+        await at.until(lambda: bool(at.task.run.requests) and not at.app._working, "the request")
+        assert [(r.incident, r.reason) for r in at.task.run.requests] == [(name, "Go back to what worked")]
 
 
 async def test_the_form_says_what_an_incident_looks_like_and_keeps_the_cursor_on_what_is_wrong(tmp_path: Path) -> None:

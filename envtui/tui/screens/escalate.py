@@ -145,7 +145,7 @@ class EscalateScreen(FramedScreen):
         if event.input.id == "incident":
             if await self._look_up():
                 self.query_one("#reason").focus()
-        elif event.input.id == "reason":
+        elif event.input.id == "reason" and not event.value.strip():
             self.query_one("#ttl").focus()
         else:
             self._ask()

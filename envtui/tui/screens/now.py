@@ -73,6 +73,8 @@ def why_not(action: str, task: RunTask) -> str:
     """Why an action is not possible in this run now; '' when it is."""
     proposed, run = task.next, task.run
     match action:
+        case "step" | "run_on" | "answer" | "write" | "escalate" if run.word is not None:
+            return "this run is over"
         case "step" | "run_on" if task.busy:
             return "an act is under way"
         case "step" | "run_on" if not isinstance(proposed, ReadyRead | Waiting):
@@ -85,8 +87,6 @@ def why_not(action: str, task: RunTask) -> str:
             return f"{proposed.why_not}: press e"
         case "escalate" if not task.plan.writes:
             return "this run has nothing to write"
-        case "escalate" if run.word is not None:
-            return "this run is over"
         case "give_back" if not run.write_active:
             return "there is no write access to give back"
         case "stop" if not task.busy:
