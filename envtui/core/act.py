@@ -103,7 +103,10 @@ Call = SshCall | SqlCall | HttpCall
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True, dict=True):  # dict: where the digest is kept
-    """One call at one place. `timeout` in seconds."""
+    """One call at one place. `timeout` in seconds; so is `idle_timeout`, after which silence counts as one (0: never).
+
+    `detach` (ssh writes): it goes on when nobody waits for it, and ends by itself when its timeout is over.
+    """
 
     step: str
     mode: Mode
@@ -111,6 +114,8 @@ class Act(msgspec.Struct, frozen=True, kw_only=True, dict=True):  # dict: where 
     call: Call
     timeout: float = 60.0
     needs: tuple[str, ...] = ()
+    idle_timeout: float = 0.0
+    detach: bool = False
 
     @property
     def id(self) -> str:
@@ -135,6 +140,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True, dict=True):  # dict: where 
         """What is hashed and signed: seconds become whole milliseconds, content becomes its sha256."""
         data: dict[str, object] = msgspec.to_builtins(self)
         data["timeout"] = round(self.timeout * 1000)
+        data["idle_timeout"] = round(self.idle_timeout * 1000)
         call: dict[str, object] = data["call"]  # type: ignore[assignment]
         if isinstance(self.call, SqlCall):
             call["statement_timeout"] = round(self.call.statement_timeout * 1000)
@@ -242,4 +248,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def writes(self) -> tuple[Act, ...]:
+        """What it changes, in order."""
         return tuple(a for s in self.steps if s.mode == "write" for a in s.acts)
+
+    @property
+    def undos(self) -> tuple[Act, ...]:
+        """What takes its changes back, in the order of the changes."""
+        return tuple(a for s in self.steps for a in s.undo)

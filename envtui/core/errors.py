@@ -21,6 +21,7 @@ EnvtuiError                     1
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import msgspec
@@ -109,9 +110,16 @@ class GateClosed(EnvtuiError):
 
 
 class InDoubt(EnvtuiError):
-    """A write was sent and its outcome is not known. It is never run again by itself."""
+    """A write was sent and its outcome is not known. It is never run again by itself.
+
+    `seen` is what the writer had of it: `out` and `err`, how many bytes of each stream are in the sink already.
+    """
 
     exit_code = 5
+
+    def __init__(self, message: str, remedy: str = "", seen: Mapping[str, int] | None = None) -> None:
+        super().__init__(message, remedy)
+        self.seen: Mapping[str, int] = seen or {}
 
 
 class Unsound(EnvtuiError):

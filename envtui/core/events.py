@@ -12,6 +12,7 @@ import msgspec
 
 from .act import Mode, Value
 
+Finding = Literal["applied", "absent", "unknown"]
 Word = Literal["OK", "FAILED", "TIMED OUT", "CANCELLED", "REFUSED", "SKIPPED", "UNDONE", "IN DOUBT"]
 
 
@@ -86,6 +87,75 @@ class ActEnded(_Event, frozen=True, kw_only=True, tag="act-ended"):
     output_bytes: int = 0
     truncated: bool = False
     attempt: int = 1
+    untouched: bool = False  # a write that failed before anything of it could remain
+
+
+class ActSent(_Event, frozen=True, kw_only=True, tag="act-sent"):
+    """What finds a write again at its target (`ports.Handle`), durable before anything of it can remain; or, with
+    `detached`, that it was started and goes on there without us."""
+
+    run: str
+    step: str
+    act: str
+    attempt: int
+    handle: dict[str, str] = msgspec.field(default_factory=dict)
+    detached: bool = False
+
+
+class Probed(_Event, frozen=True, kw_only=True, tag="probed"):
+    """What was found of a write: by its probe, or by the database's own word on its transaction. `act` is the write's,
+    the forward one's also when an undo asks. Conclusive only because the attempt is proven dead (`dead`)."""
+
+    run: str
+    step: str
+    act: str
+    found: Finding
+    why: str = ""
+    attempt: int = 1
+    dead: bool = True
+
+
+class Resolved(_Event, frozen=True, kw_only=True, tag="resolved"):
+    """A person's word on a write in doubt, with the reason: it is done, or it is not (and may be asked for again)."""
+
+    run: str
+    step: str
+    act: str
+    done: bool
+    by: str
+    why: str
+    attempt: int = 1
+
+
+class Resumed(_Event, frozen=True, kw_only=True, tag="resumed"):
+    """The run goes on in another process. `again`: the steps that are read again first. `plan` as in RunStarted, when the
+    book or its tree changed since."""
+
+    run: str
+    operator: str
+    machine: str
+    plan_digest: str
+    again: tuple[str, ...] = ()
+    plan: str = ""
+    book_sha256: str = ""
+
+
+class StopAsked(_Event, frozen=True, kw_only=True, tag="stop-asked"):
+    """The run ends here by a person's word; what must be undone `finally` is undone first."""
+
+    run: str
+    why: str
+    by: str = ""
+
+
+class UndoStarted(_Event, frozen=True, kw_only=True, tag="undo-started"):
+    """From here on the run takes back what it did. `acts`: ids of the undo acts, or of steps undone by hand, in order."""
+
+    run: str
+    acts: tuple[str, ...]
+    cause: Literal["person", "on_failure", "finally"]
+    why: str = ""
+    by: str = ""
 
 
 class Captured(_Event, frozen=True, kw_only=True, tag="captured"):
@@ -209,6 +279,12 @@ Event = (
     | RunStarted
     | ActIntended
     | ActEnded
+    | ActSent
+    | Probed
+    | Resolved
+    | Resumed
+    | StopAsked
+    | UndoStarted
     | Captured
     | PickOffered
     | StepEnded

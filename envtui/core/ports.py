@@ -5,8 +5,8 @@ Everything that waits is async; everything that may block runs in the session's 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -39,6 +39,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     affected: int | None = None
     truncated: bool = False
     seconds: float = 0.0
+    running: bool = False  # a detached write: it was started, and goes on
 
 
 HEAD_BYTES = 64 * 1024
@@ -75,12 +76,85 @@ class Reader(Protocol):
     async def close(self) -> None: ...
 
 
+Handle = Mapping[str, str]
+"""What finds a write again at its target besides its permit: of SQL the backend, its start, the transaction's id; of SSH
+nothing, because the permit names the directory there."""
+
+
+Sent = Callable[[Handle], Awaitable[None]]
+"""Writes a handle down; returns when it is durable."""
+
+
+async def unsent(handle: Handle) -> None:
+    """For writes whose handle nobody needs."""
+
+
 class Writer(Protocol):
     """One connection with a write credential, for one permit. Cannot be constructed without one."""
 
-    async def write(self, permit: Permit, act: Act, sink: Sink) -> Reading:
-        """Do the permitted act. Raises InDoubt whenever it was sent and the outcome is not known; Failed only if it surely
-        did not happen."""
+    async def write(self, permit: Permit, act: Act, sink: Sink, sent: Sent = unsent) -> Reading:
+        """Do the permitted act. `sent` is awaited, where there is a handle, before anything of the act can remain.
+
+        Raises InDoubt whenever it was sent and the outcome is not known; every other error only if it surely did not
+        happen. A detached act returns as soon as it runs: `Reading.running`.
+        """
+        ...
+
+    async def forget(self) -> None:
+        """The outcome is durable: remove what the target keeps of it. Does nothing where nothing is kept."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """A write that was sent: all that is needed to find it again, by any process, at any time."""
+
+    act: Act
+    permit: str
+    attempt: int
+    handle: Handle = {}
+
+
+class Fate(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a write that was sent, as its target tells it now.
+
+    running: it is still at it. ended: by itself, with `exit` as the host has it, a hint and no proof. gone: proven dead,
+    and nobody has a status. committed, aborted: the database says so (`pg_xact_status`), on the same system and timeline.
+    unknown: not even whether it still runs can be proven; `why` says what is missing.
+    """
+
+    state: Literal["running", "ended", "gone", "committed", "aborted", "unknown"]
+    exit: int | None = None
+    why: str = ""
+
+    @property
+    def dead(self) -> bool:
+        """Nothing of it goes on: what a probe finds now stays so."""
+        return self.state in ("ended", "gone", "committed", "aborted")
+
+
+class Ender(Protocol):
+    """The third capability: finds and ends what a permit started, and nothing else. Needs no grant and never expires.
+
+    All raise Unreachable, AuthenticationFailed, WrongIdentity, Refused when the target cannot be asked.
+    """
+
+    async def look(self, started: Started) -> Fate:
+        """What is known of it now."""
+        ...
+
+    async def attach(self, started: Started, sink: Sink, seen: Mapping[str, int], seconds: float) -> Fate:
+        """Follow it until it is no longer running, or for `seconds` (then: running). Its output goes to the sink, from
+        the byte that `seen` says for `out` and `err` on."""
+        ...
+
+    async def stop(self, started: Started, grace: float) -> Fate:
+        """End it: politely, and by force after `grace` seconds. Returns what is left of it then."""
+        ...
+
+    async def forget(self, started: Started) -> None:
+        """The outcome is durable: remove what the target keeps of it."""
         ...
 
     async def close(self) -> None: ...

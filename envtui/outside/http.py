@@ -19,7 +19,7 @@ from envtui.core.access import Permit
 from envtui.core.act import Act, HttpCall, Ref, SecretRef, Text
 from envtui.core.environment import Credential, Environment, HttpTarget
 from envtui.core.errors import EnvtuiError, InDoubt, Refused, TimedOut, Unreachable, Unsound, UsageError, WrongIdentity
-from envtui.core.ports import HEAD_BYTES, Reading, Secrets, Shown, Sink, Tunnels
+from envtui.core.ports import HEAD_BYTES, Reading, Secrets, Sent, Shown, Sink, Tunnels, unsent
 
 if TYPE_CHECKING:
     import ssl
@@ -239,7 +239,7 @@ class HttpWriter:
         self._connector = _Connector(environment, ca, secrets, tunnels, seconds)
         self._used = False
 
-    async def write(self, permit: Permit, act: Act, sink: Sink) -> Reading:
+    async def write(self, permit: Permit, act: Act, sink: Sink, sent: Sent = unsent) -> Reading:
         """Send the request once. Whatever status comes back is the outcome; the step's expectation judges it.
 
         Raises InDoubt when the answer did not arrive whole; everything else that is raised: it was not sent.
@@ -256,6 +256,9 @@ class HttpWriter:
         request = await self._connector.prepared(act)
         async with self._connector.connected(act) as (client, _):
             return await _sent(client, request, act, sink)
+
+    async def forget(self) -> None:
+        """Nothing is kept there."""
 
     async def close(self) -> None:
         """Nothing is open between calls."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from envtui.core.access import Permit
 from envtui.core.act import Act, SqlCall
 from envtui.core.errors import Failed, InDoubt, Refused, TimedOut, Unreachable, Unsound
-from envtui.core.ports import Reading, Sink
+from envtui.core.ports import Reading, Sent, Sink, unsent
 
 from .connect import Connector, Server, check_settings
 from .errors import of_statement
@@ -36,7 +36,7 @@ class SqlWriter:
         self._used = False
         self._wire: Wire | None = None
 
-    async def write(self, permit: Permit, act: Act, sink: Sink) -> Reading:
+    async def write(self, permit: Permit, act: Act, sink: Sink, sent: Sent = unsent) -> Reading:
         """Do the act. `affected` is the number of rows that its INSERT, UPDATE, DELETE, MERGE and COPY statements changed.
 
         Raises Failed, TimedOut, Unreachable, AuthenticationFailed, Refused, Unsound: it surely did not happen.
@@ -53,6 +53,9 @@ class SqlWriter:
         finally:
             stop()
             await self.close()
+
+    async def forget(self) -> None:
+        """Nothing is kept there."""
 
     async def close(self) -> None:
         wire, self._wire = self._wire, None

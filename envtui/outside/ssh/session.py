@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from envtui.core.access import Permit
 from envtui.core.act import Act, Ref, SecretRef, SshCall, Text, texts
 from envtui.core.errors import EnvtuiError, InDoubt, Refused, TimedOut, Unreachable, UsageError
-from envtui.core.ports import Reading, Shown, Sink
+from envtui.core.ports import Reading, Sent, Shown, Sink, unsent
 
 from .bootstrap import Command, launch, nonce
 from .links import Links, Opened, Setting
@@ -84,7 +84,7 @@ class SshWriter:
         self._spent = False
         self._links = Links(setting)
 
-    async def write(self, permit: Permit, act: Act, sink: Sink) -> Reading:
+    async def write(self, permit: Permit, act: Act, sink: Sink, sent: Sent = unsent) -> Reading:
         """Do the permitted act, once.
 
         Raises InDoubt when the command was sent and its outcome is not known. Every other error means that it did not
@@ -108,6 +108,9 @@ class SshWriter:
             return reading
         finally:
             await self._links.close()
+
+    async def forget(self) -> None:
+        """Nothing is kept there."""
 
     async def close(self) -> None:
         await self._links.close()
