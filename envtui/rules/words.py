@@ -11,6 +11,7 @@ from envtui.core.act import Value
 from envtui.core.events import (
     ActEnded,
     ActIntended,
+    ActSent,
     Answered,
     Captured,
     Event,
@@ -20,14 +21,19 @@ from envtui.core.events import (
     Noted,
     PermitSpent,
     PickOffered,
+    Probed,
     Requested,
+    Resolved,
+    Resumed,
     RunEnded,
     RunStarted,
     SessionOpened,
     SignedOff,
     SignOffRefused,
     StepEnded,
+    StopAsked,
     TrustAccepted,
+    UndoStarted,
     WaitStarted,
     WriteNeeded,
 )
@@ -52,6 +58,23 @@ def in_words(event: Event) -> str:
             return f"{event.step}: about to {event.mode} on {event.target}/{event.member}{again}: {event.shows}"
         case ActEnded():
             return f"{event.act}: {event.word}{_and(event.why)} ({outcome_in_words(event)})"
+        case ActSent() if event.detached:
+            return f"{event.act}: it goes on at the target"
+        case ActSent():
+            return f"{event.act}: found again by " + ", ".join(f"{k} {v}" for k, v in event.handle.items())
+        case Probed():
+            return f"{event.act}: attempt {event.attempt} was found {event.found}{_and(event.why)}"
+        case Resolved():
+            said = "done" if event.done else "not done"
+            return f"{event.by} said that {event.act} is {said}: {event.why}"
+        case Resumed():
+            changed = ", with a changed plan" if event.plan else ""
+            return f"{event.operator}@{event.machine} took the run up again{changed}"
+        case StopAsked():
+            return f"{event.by or 'somebody'} stopped the run{_and(event.why)}"
+        case UndoStarted():
+            who = {"person": event.by or "somebody", "on_failure": "the book", "finally": "the book, as always"}
+            return f"undo begun by {who[event.cause]}: {', '.join(event.acts)}{_and(event.why)}"
         case Captured():
             return f"{event.step}: {event.name} is {captured_in_words(event)}"
         case PickOffered():
