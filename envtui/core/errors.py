@@ -112,14 +112,18 @@ class GateClosed(EnvtuiError):
 class InDoubt(EnvtuiError):
     """A write was sent and its outcome is not known. It is never run again by itself.
 
-    `seen` is what the writer had of it: `out` and `err`, how many bytes of each stream are in the sink already.
+    `seen` is what the writer had of it: `out` and `err`, how many bytes of each stream are in the sink already. `overdue`:
+    its time was over, or it was silent for too long; else the connection or the answer was lost.
     """
 
     exit_code = 5
 
-    def __init__(self, message: str, remedy: str = "", seen: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, message: str, remedy: str = "", seen: Mapping[str, int] | None = None, overdue: bool = False
+    ) -> None:
         super().__init__(message, remedy)
         self.seen: Mapping[str, int] = seen or {}
+        self.overdue = overdue
 
 
 class Unsound(EnvtuiError):

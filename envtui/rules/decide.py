@@ -1,23 +1,27 @@
 """What comes next in a run: a pure function of its state, its plan and its book. It has no clock.
 
 The runner does what is proposed and turns what happened into events; a replay of the same events proposes the same. A
-write is proposed once: an act with an intent is never proposed again, whatever became of it.
+write whose outcome is not known is never proposed again: first it is found out, or said by a person, that nothing of it is
+there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
 from envtui.core.act import Act, Plan, PlannedStep
-from envtui.core.events import Word
+from envtui.core.events import Finding, Word
 from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step, WaitStep
 from envtui.core.shape import seconds
 
+from . import undo
 from .condition import holds
 from .plan import known
-from .run import ASKS, STAYS, ActState, Run, StepState
+from .run import ASKS, RESUME, STAYS
+from .state import ActState, Run, StepState, UndoState
 from .template import prose
 
 
@@ -35,6 +39,46 @@ class ReadyWrite(msgspec.Struct, frozen=True):
     act: Act
     granted: bool
     why_not: str = ""
+    attempt: int = 1
+
+
+class ReadyUndo(msgspec.Struct, frozen=True):
+    """The next act of an undo that was begun. As with `ReadyWrite`, `why_not` says what its permit lacks."""
+
+    step: str
+    act: Act
+    granted: bool
+    why_not: str = ""
+    attempt: int = 1
+
+
+class UndoByHand(msgspec.Struct, frozen=True):
+    """A person takes this step back, and says so."""
+
+    step: str
+    instructions: str
+
+
+class LookAt(msgspec.Struct, frozen=True):
+    """Acts whose step's probe must say what is there, before or after an undo."""
+
+    step: str
+    acts: tuple[str, ...]
+
+
+class StartUndo(msgspec.Struct, frozen=True):
+    """The book says that what was done is taken back now."""
+
+    acts: tuple[str, ...]
+    cause: Literal["on_failure", "finally"]
+    why: str
+
+
+class Following(msgspec.Struct, frozen=True):
+    """A detached write goes on at its target: somebody may wait for it, here or another day."""
+
+    step: str
+    act: str
 
 
 class NeedsAnswer(msgspec.Struct, frozen=True):
@@ -56,7 +100,10 @@ class NeedsPick(msgspec.Struct, frozen=True):
 
 
 class NeedsDecision(msgspec.Struct, frozen=True):
-    """A step failed and its book says `on_failure: ask`. `choices`: retry (reads only), skip, stop."""
+    """A step failed and its book says `on_failure: ask`, or something changed while the run was left.
+
+    `choices`: retry, look (whether a write that failed left something), skip, undo, stop, go on.
+    """
 
     step: str
     why: str
@@ -88,10 +135,16 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 class Doubt(msgspec.Struct, frozen=True):
-    """A write's outcome is not known. Nothing goes on until a person has looked."""
+    """A write's outcome is not known. Nothing goes on until that was looked at, and a person has said what follows.
+
+    `choices`: look (at the target), halt (what still runs there), done, not done. `found` is what looking came to.
+    """
 
     step: str
     act: str
+    found: Finding | None = None
+    why: str = ""
+    choices: tuple[str, ...] = ("look",)
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -102,6 +155,11 @@ class Done(msgspec.Struct, frozen=True):
 Next = (
     ReadyRead
     | ReadyWrite
+    | ReadyUndo
+    | UndoByHand
+    | LookAt
+    | StartUndo
+    | Following
     | NeedsAnswer
     | NeedsPick
     | NeedsDecision
@@ -121,16 +179,27 @@ def decide(run: Run, plan: Plan, book: Runbook) -> Next:
     if run.word is not None:
         return Done(run.word, run.why)
     if in_doubt := run.in_doubt:
-        first = in_doubt[0]
-        return Doubt(next(s.id for s in run.steps if first in s.acts), first.id)
+        return _doubt(run, in_doubt[0])
+    if detached := run.detached:
+        return Following(next(s.id for s in run.steps if detached[0] in s.acts), detached[0].id)
+    if run.undo is not None and (proposed := _undoing(run, plan, run.undo)) is not None:
+        return proposed
+    if run.stopping:
+        return _ending(run, plan, book, "CANCELLED", run.stopping)
+    if run.changed:
+        said = "; ".join(f"{c.name} was {c.before!r} and is {c.now!r}" for c in run.changed)
+        return NeedsDecision(RESUME, f"What was read has changed since: {said}.", ("go on", "stop"))
     state = run.current
     if state is None:
-        return _finish(run)
+        return _finish(run, plan, book)
+    step = step_of(book, state.id)
     if state.failed:
-        return NeedsDecision(state.id, state.failed, _choices(state))
+        return NeedsDecision(state.id, state.failed, _choices(run, plan, step, state))
     if state.word is not None:  # the run stopped here
-        return Finish(state.word, f"step {state.id}: {state.why}" if state.why else f"step {state.id}")
-    step = _step_of(book, state.id)
+        why = f"step {state.id}: {state.why}" if state.why else f"step {state.id}"
+        if step.on_failure == "undo" and (acts := undo.undoable(run, plan)):
+            return StartUndo(acts, "on_failure", why)
+        return _ending(run, plan, book, state.word, why)
     planned = next(s for s in plan.steps if s.id == state.id)
     if (
         step.if_
@@ -168,8 +237,11 @@ def _acts(run: Run, plan: Plan, step: Step, state: StepState, planned: PlannedSt
             return failing(step, bad.word or "FAILED", f"{bad.member}: {bad.why}")
         pending = next((a for a in state.acts if not a.intended), None)
         if pending is not None:
-            granted, why_not = _granted(run, by_id[pending.id])
-            return ReadyWrite(state.id, by_id[pending.id], granted, why_not)
+            if pending.counted >= step.attempts and not step.repeatable:
+                tried = "once" if pending.counted == 1 else f"{pending.counted} times"
+                return failing(step, "REFUSED", f"{pending.member}: it was written {tried} already (`attempts`)")
+            granted, why_not = _granted(run, by_id[pending.id], pending.attempt + 1)
+            return ReadyWrite(state.id, by_id[pending.id], granted, why_not, pending.attempt + 1)
         return EndStep(state.id, "OK", goto=step.next or "")
     pending_reads = tuple(by_id[a.id] for a in _wanted(run, plan, state, planned) if a.word is None)
     if pending_reads:
@@ -196,15 +268,88 @@ def _wanted(run: Run, plan: Plan, state: StepState, planned: PlannedStep) -> tup
     return tuple(a for a in state.acts if a.member == member)
 
 
-def _granted(run: Run, act: Act) -> tuple[bool, str]:
+def _granted(run: Run, act: Act, attempt: int) -> tuple[bool, str]:
     grant = run.grant
     if grant is None:
         return False, "needs write access: an open incident and a signature"
     if grant.ended:
         return False, f"write access ended ({grant.ended.lower().replace('_', ' ')}); ask for it again"
-    if any(act_digest == act.digest() for act_digest, _ in grant.spent):
+    if (act.digest(), attempt) in grant.spent:
         return False, "this act was already permitted once"
     return True, ""
+
+
+def _granted_undo(run: Run, act: Act, attempt: int) -> tuple[bool, str]:
+    """Whether a permit may be there: an undo is permitted for a while after write access ended. `spend` looks at the time."""
+    grant = run.grant
+    if grant is None:
+        return False, "needs write access: an open incident and a signature"
+    if grant.ended in ("REVOKED", "CLOCK_JUMP"):
+        return False, f"write access ended ({grant.ended.lower().replace('_', ' ')}); ask for it again"
+    if (act.digest(), attempt) in grant.spent:
+        return False, "this act was already permitted once"
+    return True, ""
+
+
+def _doubt(run: Run, act: ActState) -> Doubt:
+    step = next(s.id for s in run.steps if act in (*s.acts, *s.undo))
+    if act.found is None:
+        return Doubt(step, act.id, None, act.why)
+    if not act.dead:  # it may still be at it
+        return Doubt(step, act.id, act.found, act.found_why, ("look", "halt", "done", "not done"))
+    choices = {"applied": ("done",), "absent": ("not done",), "unknown": ("done", "not done")}[act.found]
+    return Doubt(step, act.id, act.found, act.found_why, ("look", *choices))
+
+
+def _undoing(run: Run, plan: Plan, state: UndoState) -> Next | None:
+    """What comes next in an undo that was begun; None when it is over and the run goes on to its end."""
+    items = undo.items(run, plan)
+    for item in items:
+        if item.failed:
+            return Finish("FAILED", f"the undo of {item.step.id} did not work: {item.failed}")
+        proposed = None if item.over else _undo_of(run, item)
+        if proposed is not None:
+            return proposed
+    if state.cause == "finally":
+        return None
+    done = ", ".join(dict.fromkeys(item.step.id for item in items))
+    said = f"{state.why}; taken back: {done}" if state.why else f"taken back: {done}"
+    return Finish("UNDONE", said + _lasting(run, plan))
+
+
+def _undo_of(run: Run, item: undo.Item) -> Next | None:
+    if item.act is None:
+        return UndoByHand(item.step.id, item.planned.by_hand)
+    if item.act.word == "OK":
+        if item.act.found is None:
+            return LookAt(item.step.id, (item.act.id,))
+        return _unsure(item.step.id, item.act) if item.act.found == "unknown" else None
+    unseen = tuple(act.id for act in item.covers if act.touched and act.found is None)
+    if unseen and item.planned.probe:
+        return LookAt(item.step.id, unseen)
+    unsure = next((act for act in item.covers if act.touched and act.found == "unknown"), None)
+    if unsure is not None:
+        return _unsure(item.step.id, unsure)
+    act = next(a for a in item.planned.undo if a.id == item.id)
+    granted, why_not = _granted_undo(run, act, item.act.attempt + 1)
+    return ReadyUndo(item.step.id, act, granted, why_not, item.act.attempt + 1)
+
+
+def _unsure(step: str, act: ActState) -> Doubt:
+    return Doubt(step, act.id, "unknown", act.found_why, ("done", "not done"))
+
+
+def _lasting(run: Run, plan: Plan) -> str:
+    lasting = undo.final(run, plan)
+    return f"; there is no undo of {', '.join(lasting)}" if lasting else ""
+
+
+def _ending(run: Run, plan: Plan, book: Runbook, word: Word, why: str) -> Next:
+    """The run's end; what is undone whatever happened comes before it."""
+    always = {step.id for step in (*book.before, *book.steps) if step.finally_ == "undo"}
+    if always and (acts := undo.undoable(run, plan, always)):
+        return StartUndo(acts, "finally", f"the run ends: {word}")
+    return Finish(word, why)
 
 
 def failing(step: Step, word: Word, why: str) -> EndStep:
@@ -216,14 +361,19 @@ def failing(step: Step, word: Word, why: str) -> EndStep:
     return EndStep(step.id, word, why, STAYS)
 
 
-def _choices(state: StepState) -> tuple[str, ...]:
-    # A write is attempted once: a second attempt needs `attempts`, which this version does not run.
-    return ("skip", "stop") if state.mode == "write" else ("retry", "skip", "stop")
+def _choices(run: Run, plan: Plan, step: Step, state: StepState) -> tuple[str, ...]:
+    undoable = ("undo",) if undo.undoable(run, plan) else ()
+    if state.mode != "write":
+        return ("retry", "skip", *undoable, "stop")
+    bad = [act for act in state.acts if act.word not in (None, "OK")]
+    again = step.repeatable or all(act.untouched or act.counted < step.attempts for act in bad)
+    look = step.probe is not None and any(act.touched for act in bad)
+    return (*(("retry",) if again else ()), *(("look",) if look else ()), "skip", *undoable, "stop")
 
 
-def _finish(run: Run) -> Finish:
+def _finish(run: Run, plan: Plan, book: Runbook) -> Next:
     skipped = [s.id for s in run.steps if s.word == "SKIPPED" and s.mode == "write"]
-    return Finish("OK", f"skipped: {', '.join(skipped)}" if skipped else "")
+    return _ending(run, plan, book, "OK", f"skipped: {', '.join(skipped)}" if skipped else "")
 
 
 def values(run: Run, plan: Plan, member: str = "") -> dict[str, str]:
@@ -231,5 +381,6 @@ def values(run: Run, plan: Plan, member: str = "") -> dict[str, str]:
     return {**known(plan), **run.values(member)}
 
 
-def _step_of(book: Runbook, step_id: str) -> Step:
+def step_of(book: Runbook, step_id: str) -> Step:
+    """The book's step of that id."""
     return next(s for s in (*book.before, *book.steps) if s.id == step_id)

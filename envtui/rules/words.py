@@ -73,8 +73,8 @@ def in_words(event: Event) -> str:
         case StopAsked():
             return f"{event.by or 'somebody'} stopped the run{_and(event.why)}"
         case UndoStarted():
-            who = {"person": event.by or "somebody", "on_failure": "the book", "finally": "the book, as always"}
-            return f"undo begun by {who[event.cause]}: {', '.join(event.acts)}{_and(event.why)}"
+            begun = {"person": event.by or "somebody", "on_failure": "the book", "finally": "the book, as always"}
+            return f"undo begun by {begun[event.cause]}: {', '.join(event.acts)}{_and(event.why)}"
         case Captured():
             return f"{event.step}: {event.name} is {captured_in_words(event)}"
         case PickOffered():

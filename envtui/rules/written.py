@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
-from envtui.core.act import Plan
+from envtui.core.act import Act, Plan
 
 
 class WrittenAct(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +26,9 @@ class WrittenStep(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     before: bool = False
     acts: tuple[WrittenAct, ...] = ()
+    undo: tuple[WrittenAct, ...] = ()
+    probe: tuple[WrittenAct, ...] = ()
+    by_hand: bool = False
 
 
 class WrittenPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +37,19 @@ class WrittenPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 def written(plan: Plan, shows: dict[str, str]) -> str:
     """The plan as `RunStarted.plan` keeps it. `shows`: act id -> masked command."""
+
+    def kept(acts: Iterable[Act]) -> tuple[WrittenAct, ...]:
+        return tuple(
+            WrittenAct(
+                id=act.id,
+                target=act.place.target,
+                member=act.place.member,
+                shows=shows.get(act.id, ""),
+                digest=act.digest(),
+            )
+            for act in acts
+        )
+
     steps = tuple(
         WrittenStep(
             id=step.id,
@@ -39,16 +57,10 @@ def written(plan: Plan, shows: dict[str, str]) -> str:
             mode=step.mode,
             title=step.title,
             before=step.before,
-            acts=tuple(
-                WrittenAct(
-                    id=act.id,
-                    target=act.place.target,
-                    member=act.place.member,
-                    shows=shows.get(act.id, ""),
-                    digest=act.digest(),
-                )
-                for act in step.acts
-            ),
+            acts=kept(step.acts),
+            undo=kept(step.undo),
+            probe=kept(step.probe),
+            by_hand=bool(step.by_hand),
         )
         for step in plan.steps
     )
