@@ -15,7 +15,7 @@ from envtui.core.access import Operator, Permit, Terms
 from envtui.core.act import Act
 from envtui.core.environment import Command
 from envtui.core.errors import LedgerBroken
-from envtui.core.ports import Reader, Tunnels, Writer
+from envtui.core.ports import Ender, Reader, Tunnels, Writer
 from envtui.core.redact import Redactor
 from envtui.core.secret import Secret
 from envtui.core.tree import Tree
@@ -72,6 +72,7 @@ def session(
         spool=DiskSpool(paths.spool(name)),
         readers=doors,
         writer=doors.writer,
+        ender=doors.ender,
         secrets=secrets,
         resolved=secrets.resolved,
         masked=secrets.masked,
@@ -83,8 +84,13 @@ def session(
         verifier=KeygenVerifier(roster, clock, keygen),
         executor=executor,
         verify=lambda: _verified(paths.ledger(name)),
+        hold=lambda run: _Free(),
     )
     return EnvironmentSession(tree, order, last, operator, bundle, terms)
+
+
+class _Free:
+    def release(self) -> None: ...
 
 
 def _check(act: Act) -> None:
@@ -176,6 +182,20 @@ class _Doors(Mapping[str, Reader]):
         from envtui.outside.http import HttpWriter
 
         return HttpWriter(permit, self._tree.environment, self._ca, self._secrets, self)
+
+    def ender(self, act: Act) -> Ender:
+        """What finds and ends a write that was sent, with the write credential and without a permit."""
+        if act.place.kind == "ssh":
+            from envtui.outside.ssh.ending import SshEnder
+
+            return SshEnder(self._ssh())
+        if act.place.kind == "sql":
+            from envtui.outside.sql.ending import SqlEnder
+
+            return SqlEnder(self._sql(""))
+        from envtui.outside.http_ending import HttpEnder
+
+        return HttpEnder()
 
     def _make(self, kind: str) -> Reader:
         if kind == "ssh":

@@ -54,6 +54,7 @@ class RunStarted(_Event, frozen=True, kw_only=True, tag="run-started"):
     inputs: dict[str, Value] = msgspec.field(default_factory=dict)
     unscripted: bool = False
     plan: str = ""  # the plan's canonical JSON, so that a run can be read back without the tree
+    date: str = ""  # ${run.date}, so that the same plan can be made another day
 
 
 class ActIntended(_Event, frozen=True, kw_only=True, tag="act-intended"):

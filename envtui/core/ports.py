@@ -214,6 +214,12 @@ class Journal(Protocol):
     async def close(self) -> None: ...
 
 
+class Hold(Protocol):
+    """A run, held by this process alone until it is released or the process ends."""
+
+    def release(self) -> None: ...
+
+
 class Tracker(Protocol):
     async def lookup(self, incident: str) -> Incident:
         """Raises Refused when it does not exist, Unreachable when the tracker does not answer."""

@@ -9,12 +9,14 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
+
 from envtui.core.access import Permit
 from envtui.core.act import Act, SecretRef, texts
 from envtui.core.environment import Environment
 from envtui.core.errors import EnvtuiError, InDoubt, ProtectionTooLow, Refused, TimedOut, Unreachable, Unsound
-from envtui.core.events import ActEnded, ActIntended, Entry, Event, IdentityShown, Word
-from envtui.core.ports import Reading, Recording, Shown, Sink, Transcript
+from envtui.core.events import ActEnded, ActIntended, ActSent, Entry, Event, IdentityShown, Word
+from envtui.core.ports import Handle, Reading, Recording, Shown, Sink, Transcript
 from envtui.rules.protection import enough
 from envtui.rules.shows import shows
 
@@ -23,6 +25,25 @@ from .ways import Ways
 Append = Callable[..., Awaitable[Sequence[Entry]]]
 Judge = Callable[[Reading], tuple[bool, str]]
 JudgeThere = Callable[[Act, Reading], tuple[bool, str]]
+
+
+class Conclusion(msgspec.Struct, frozen=True, kw_only=True):
+    """How an act ended. `word` None: it has not. `untouched`: a write of which surely nothing is there."""
+
+    word: Word | None
+    why: str = ""
+    reading: Reading | None = None
+    exit: int | None = None
+    untouched: bool = False
+
+
+Conclude = Callable[[InDoubt | None, Sink], Awaitable[Conclusion]]
+"""What became of a write that its writer lost (the error), or that was cut off (None)."""
+
+
+def step_of(act: Act) -> str:
+    """The id of the book's step that an act belongs to: its undo and its probe are of the same step."""
+    return act.step.partition(".")[0]
 
 
 class Acting:
@@ -72,14 +93,37 @@ class Acting:
         await self._not_begun(act, planned, attempt, problem)
         return None
 
-    async def write(self, act: Act, permit: Permit, judge: Judge) -> Reading | None:
-        """One permitted write. The permit is in the ledger as consumed already."""
+    async def write(self, act: Act, permit: Permit, judge: Judge, conclude: Conclude) -> Reading | None:
+        """One permitted write. The permit is in the ledger as consumed already.
+
+        `conclude` finds out what became of it when its writer cannot say. None: it gave no reading of its own.
+        """
         writer = self._ways.writer(permit, act)
+
+        async def sent(handle: Handle) -> None:
+            await self._append(self._sent(act, permit.attempt, dict(handle)))
+
         try:
-            send = functools.partial(writer.write, permit, act)
-            return await self._do(act, act.id, judge, permit.attempt, permit.id, send)
+            send = functools.partial(writer.write, permit, act, sent=sent)
+            reading = await self._do(act, act.id, judge, permit.attempt, permit.id, send, conclude)
+            if reading is not None and not reading.running:
+                await writer.forget()
+            return reading
         finally:
             await writer.close()
+
+    async def follow(self, act: Act, attempt: int, attach: Callable[[Sink], Awaitable[Conclusion]]) -> Conclusion:
+        """Wait for a write that goes on at its target, with what it says from now on in a transcript of its own."""
+        recording = self._ways.spool.record(self._name(act), self._ways.resolved())
+        self._recording(act.id, recording)
+        began = self._ways.clock.boot_ms()
+        try:
+            conclusion = await attach(recording)
+        finally:
+            kept = self._kept(recording, self._environment.targets[act.place.target].keep_output)
+        if conclusion.word is not None:
+            await self._append(self._ended(act, act.id, attempt, conclusion, began, kept))
+        return conclusion
 
     async def _open(self, opening: Awaitable[Shown], kind: str) -> None:
         shown = await opening
@@ -110,7 +154,7 @@ class Acting:
             self._intent(act, planned, attempt, "", ""),
             ActEnded(
                 run=self._run,
-                step=act.step,
+                step=step_of(act),
                 act=planned,
                 word=_word(error),
                 why=self._ways.masked(str(error)),
@@ -128,66 +172,84 @@ class Acting:
         attempt: int,
         permit: str,
         send: Callable[[Sink], Awaitable[Reading]],
+        conclude: Conclude | None = None,
     ) -> Reading | None:
-        self._count += 1
-        name = f"{self._run}/{self._count:04}-{act.id}"  # a jump back does an act again: each has its own transcript
+        name = self._name(act)
         await self._resolve(act)
         recording: Recording | None = None
         began = self._ways.clock.boot_ms()
         reading: Reading | None = None
         unsound: Unsound | None = None
-        word: Word
+        cut: asyncio.CancelledError | None = None
+        outcome: Conclusion
         try:
             await self._append(self._intent(act, planned, attempt, permit, name))
             recording = self._ways.spool.record(name, self._ways.resolved())
             self._recording(planned, recording)
             began = self._ways.clock.boot_ms()
             reading = await send(recording)
+            if reading.running:
+                self._kept(recording, keep=True)
+                await self._append(self._sent(act, attempt, {}, detached=True))
+                return reading
             ok, why = judge(reading)
-            word = "OK" if ok else "FAILED"
+            outcome = Conclusion(word="OK" if ok else "FAILED", why=why, reading=reading)
+        except InDoubt as error:
+            outcome = Conclusion(word="IN DOUBT", why=str(error))
+            if conclude is not None and recording is not None:
+                try:
+                    outcome = await conclude(error, recording)
+                except asyncio.CancelledError as stopped:
+                    cut = stopped
         except EnvtuiError as error:
-            word, why = _word(error), str(error)
+            outcome = Conclusion(word=_word(error), why=str(error), untouched=act.mode == "write")
             unsound = error if isinstance(error, Unsound) else None
-        except asyncio.CancelledError:
-            sha256, size, truncated = self._kept(recording, keep=True)
-            read = act.mode == "read"
-            await self._append(
-                ActEnded(
-                    run=self._run,
-                    step=act.step,
-                    act=planned,
-                    word="CANCELLED" if read else "IN DOUBT",
-                    why="stopped by the operator" if read else "cut off: nobody waited for its outcome",
-                    milliseconds=self._ways.clock.boot_ms() - began,
-                    output_sha256=sha256,
-                    output_bytes=size,
-                    truncated=truncated,
-                    attempt=attempt,
-                )
-            )
-            raise
-        sha256, size, truncated = self._kept(recording, self._environment.targets[act.place.target].keep_output)
-        await self._append(
-            ActEnded(
-                run=self._run,
-                step=act.step,
-                act=planned,
-                word=word,
-                why=self._ways.masked(why),
-                exit=reading.exit if reading else None,
-                status=reading.status if reading else None,
-                rows=reading.row_count if reading else None,
-                affected=reading.affected if reading else None,
-                milliseconds=self._ways.clock.boot_ms() - began,
-                output_sha256=sha256,
-                output_bytes=size,
-                truncated=truncated or bool(reading and reading.truncated),
-                attempt=attempt,
-            )
-        )
+        except asyncio.CancelledError as error:
+            cut = error
+            if act.mode == "read":
+                outcome = Conclusion(word="CANCELLED", why="stopped by the operator")
+            elif conclude is None or recording is None:
+                outcome = Conclusion(word="IN DOUBT", why="cut off: nobody waited for its outcome")
+            else:
+                outcome = await conclude(None, recording)
+        keep = cut is not None or self._environment.targets[act.place.target].keep_output
+        kept = self._kept(recording, keep)
+        await self._append(self._ended(act, planned, attempt, outcome, began, kept))
+        if cut is not None:
+            raise cut
         if unsound is not None:
             raise unsound
-        return reading
+        return outcome.reading
+
+    def _name(self, act: Act) -> str:
+        """Of a transcript: a jump back does an act again, and each has its own."""
+        self._count += 1
+        return f"{self._run}/{self._count:04}-{act.id}"
+
+    def _ended(
+        self, act: Act, planned: str, attempt: int, outcome: Conclusion, began: int, kept: tuple[str, int, bool]
+    ) -> ActEnded:
+        reading, (sha256, size, truncated) = outcome.reading, kept
+        return ActEnded(
+            run=self._run,
+            step=step_of(act),
+            act=planned,
+            word=outcome.word or "IN DOUBT",
+            why=self._ways.masked(outcome.why),
+            exit=reading.exit if reading else outcome.exit,
+            status=reading.status if reading else None,
+            rows=reading.row_count if reading else None,
+            affected=reading.affected if reading else None,
+            milliseconds=self._ways.clock.boot_ms() - began,
+            output_sha256=sha256,
+            output_bytes=size,
+            truncated=truncated or bool(reading and reading.truncated),
+            attempt=attempt,
+            untouched=outcome.untouched,
+        )
+
+    def _sent(self, act: Act, attempt: int, handle: dict[str, str], detached: bool = False) -> ActSent:
+        return ActSent(run=self._run, step=step_of(act), act=act.id, attempt=attempt, handle=handle, detached=detached)
 
     def _kept(self, recording: Recording | None, keep: bool) -> tuple[str, int, bool]:
         """(sha256, bytes, cut) of what is in the file, which stays or goes."""
@@ -204,7 +266,7 @@ class Acting:
     def _intent(self, act: Act, planned: str, attempt: int, permit: str, transcript: str) -> Event:
         return ActIntended(
             run=self._run,
-            step=act.step,
+            step=step_of(act),
             act=planned,
             act_digest=act.digest(),
             mode=act.mode,

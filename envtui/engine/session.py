@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envtui import __version__
-from envtui.core.access import Operator, Request, Terms
+from envtui.core.access import Operator, Permit, Request, Terms
 from envtui.core.act import Act, HttpCall, Place, Plan, SqlCall, SshCall
 from envtui.core.environment import Environment, SqlTarget, SshTarget, Target
 from envtui.core.errors import EnvtuiError, Unsound, UsageError
 from envtui.core.events import Entry, RunStarted, SessionOpened
 from envtui.core.ids import new_id
-from envtui.core.ports import Shown
+from envtui.core.ports import Hold, Shown
 from envtui.core.runbook import HttpStep, Runbook, SqlStep, SshStep
 from envtui.core.tree import Book, Tree
-from envtui.rules.decide import Next
+from envtui.rules.decide import NeedsDecision, Next
 from envtui.rules.places import places
 from envtui.rules.plan import make_plan
 from envtui.rules.run import Run, fold, fold_all
@@ -38,6 +38,7 @@ from .runner import RunTask
 from .ways import Ways, quiet
 
 if TYPE_CHECKING:  # imported when write access is asked for: most runs never do
+    from .resuming import Left
     from .writing import WriteAccess
 
 
@@ -81,6 +82,7 @@ class EnvironmentSession:
         self.operator = operator
         self.ways = ways
         self._tasks: dict[str, RunTask] = {}
+        self._holds: dict[str, Hold] = {}
         self._listeners: list[Callable[[], None]] = []
         self._connections: dict[tuple[str, str], Connection] = {}
         self._ledger_problem = ""
@@ -127,6 +129,8 @@ class EnvironmentSession:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), deadline)
         await self.ways.journal.close()
+        for run in tuple(self._holds):
+            self._holds.pop(run).release()
         self.ways.executor.shutdown(wait=False, cancel_futures=True)
 
     # -- looking ---------------------------------------------------------------------------------------------------
@@ -231,10 +235,10 @@ class EnvironmentSession:
             for act in (*step.acts, *step.instead, *step.undo, *step.probe):
                 self.ways.check(act)
         runbook = unscripted or self.book(plan.book).runbook
-        run = asked or fold((), plan.run)
-        task = RunTask(run, plan, runbook, self.environment, self.ways, self._tell, self.connected)
-        self._tasks[plan.run] = task
-        masked = {act.id: self.ways.masked(shows(act)) for step in plan.steps for act in step.acts}
+        task = self.bring(asked or fold((), plan.run), plan, runbook)
+        masked = {
+            act.id: self.ways.masked(shows(act)) for step in plan.steps for act in (*step.acts, *step.undo, *step.probe)
+        }
         await task.append(
             RunStarted(
                 run=plan.run,
@@ -246,10 +250,41 @@ class EnvironmentSession:
                 inputs=dict(plan.inputs),
                 unscripted=unscripted is not None,
                 plan=written(plan, masked),
+                date=plan.date,
             )
         )
         await task.settle()
         return task
+
+    def bring(self, run: Run, plan: Plan, runbook: Runbook) -> RunTask:
+        """The run in this process and in no other, as it stands. Raises Refused while another process has it."""
+        self.hold(run.id)
+        task = RunTask(run, plan, runbook, self.environment, self.ways, self._tell, self.connected, self._spend)
+        self._tasks[run.id] = task
+        return task
+
+    def hold(self, run: str) -> None:
+        """Keep the run for this process until it has ended. Raises Refused while another process has it."""
+        if run not in self._holds:
+            self._holds[run] = self.ways.hold(run)
+
+    async def left(self, run_id: str) -> Left:
+        """What resuming a run would mean: where it stands, what is read again, how its plan differs today."""
+        from .resuming import left
+
+        return await left(self, run_id)
+
+    async def resume(self, found: Left, accepted: bool = False) -> RunTask:
+        """Go on with a run that was left or that failed. `accepted`: the differences were read. Nothing is sent yet."""
+        from .resuming import take_up
+
+        return await take_up(self, found, accepted)
+
+    async def adopt(self, found: Left) -> RunTask:
+        """A run of the ledger in this process, to take back what it did (`RunTask.mending.undo`)."""
+        from .resuming import adopt
+
+        return await adopt(self, found)
 
     async def start_granted(self, book_id: str, params: Mapping[str, str], blocks: str) -> RunTask:
         """A run exactly as it was asked for and signed: `blocks` holds the request and its sign-offs, as pasted.
@@ -284,10 +319,15 @@ class EnvironmentSession:
         grant = task.run.grant
         if (grant is None or grant.ended) and (await self.access.standing(task)).state == "APPROVED":
             await self.access.activate(task)
-        proposed = await task.write(step_id, lambda act: self.access.spend(task, act))
-        if task.run.grant is not None and not task.run.grant.ended and task.run.grant.acts_left == 0:
+        proposed = await task.write(step_id)
+        grant = task.run.grant
+        settled = not task.run.in_doubt and not isinstance(proposed, NeedsDecision)
+        if grant is not None and not grant.ended and grant.acts_left == 0 and settled:
             await self.access.end(task, "COMPLETED", "every permitted act was sent")
         return proposed
+
+    async def _spend(self, task: RunTask, act: Act, attempt: int, undo: bool) -> Permit:
+        return await self.access.spend(task, act)
 
     async def ask(self, target: str, words: Sequence[str]) -> RunTask:
         """An unscripted read: a book of one step, under the same protection and in the same ledger."""
@@ -360,6 +400,9 @@ class EnvironmentSession:
         return found
 
     def _tell(self) -> None:
+        for run in tuple(self._holds):
+            if self._tasks[run].run.word is not None:
+                self._holds.pop(run).release()
         for changed in tuple(self._listeners):
             changed()
 

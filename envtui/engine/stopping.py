@@ -10,13 +10,14 @@ from envtui.core.ports import Clock
 
 
 class Stopping:
-    """What one run was told, and the job that can be cut off."""
+    """What one run was told, and the job that can be cut off. `now`: it was; `for_good`: nothing follows it here."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._asked = asyncio.Event()
         self._doing: tuple[asyncio.Task[Any], bool] | None = None
         self.for_good = False
+        self.now = False
 
     @property
     def asked(self) -> bool:
@@ -29,21 +30,27 @@ class Stopping:
     def go_on(self) -> None:
         if not self.for_good:
             self._asked.clear()
+            self.now = False
 
     def interrupt(self, writes: bool) -> None:
         """Nothing more begins, ever. A read under way is cancelled; a write only with `writes`."""
         self.for_good = True
+        self.cut(writes)
+
+    def cut(self, writes: bool) -> None:
+        """Nothing more begins until `go_on`. A read under way is cancelled now; a write only with `writes`."""
+        self.now = True
         self._asked.set()
         if self._doing is not None and (writes or not self._doing[1]):
             self._doing[0].cancel()
 
     async def cuttable(self, job: Coroutine[Any, Any, Any], writes: bool) -> bool:
-        """Do it; False when `interrupt` cut it off. `writes`: whether the job does."""
+        """Do it; False when it was cut off. `writes`: whether the job does."""
         self._doing = asyncio.create_task(job), writes
         try:
             await self._doing[0]
         except asyncio.CancelledError:
-            if not self.for_good:
+            if not self.now:
                 raise
             return False
         finally:

@@ -9,7 +9,7 @@ import msgspec
 
 from envtui.core.access import Permit
 from envtui.core.act import Act
-from envtui.core.ports import Clock, Journal, Reader, Secrets, Signer, Spool, Tracker, Verifier, Writer
+from envtui.core.ports import Clock, Ender, Hold, Journal, Reader, Secrets, Signer, Spool, Tracker, Verifier, Writer
 from envtui.core.secret import Secret
 
 
@@ -20,6 +20,7 @@ class Ways(msgspec.Struct, frozen=True):
     spool: Spool
     readers: Mapping[str, Reader]
     writer: Callable[[Permit, Act], Writer]
+    ender: Callable[[Act], Ender]  # finds and ends what a permit started; needs no grant
     secrets: Secrets
     resolved: Callable[[], tuple[Secret, ...]]  # every secret that this session has resolved: they are redacted
     masked: Callable[[str], str]  # text without them
@@ -30,6 +31,7 @@ class Ways(msgspec.Struct, frozen=True):
     signer: Callable[[str], Awaitable[Signer]]  # by reference; '' is the user's own key
     verifier: Verifier
     executor: Executor
+    hold: Callable[[str], Hold]  # a run, for this process alone; raises Refused while another one has it
     verify: Callable[[], str]  # the whole ledger, recomputed: what was found, or LedgerBroken
 
 

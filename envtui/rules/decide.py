@@ -286,7 +286,7 @@ def _granted_undo(run: Run, act: Act, attempt: int) -> tuple[bool, str]:
         return False, "needs write access: an open incident and a signature"
     if grant.ended in ("REVOKED", "CLOCK_JUMP"):
         return False, f"write access ended ({grant.ended.lower().replace('_', ' ')}); ask for it again"
-    if (act.digest(), attempt) in grant.spent:
+    if (act.digest(), attempt) in grant.spent_undos:
         return False, "this act was already permitted once"
     return True, ""
 

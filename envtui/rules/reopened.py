@@ -14,14 +14,15 @@ _replace = msgspec.structs.replace
 
 def resumed(run: Run, event: Resumed) -> Run:
     """The run as another process takes it up: open again, what is read again marked, the step where it stood to be decided."""
-    run = _replace(run, word=None, why="", ended_ms=0, stopping="", again=(), changed=(), resumed=run.resumed + 1)
+    run = _replace(run, word=None, why="", ended_ms=0, again=(), changed=(), resumed=run.resumed + 1)
     if event.plan:
         run = _replanned(run, event)
+    if run.undo is not None:  # what was taken back is not done again: an undo goes on to the run's end
+        return _replace(run, steps=tuple(_undo_again(step) for step in run.steps))
+    run = _replace(run, stopping="")
     current = run.current
-    if current is not None and current.word is not None:
-        run = on_step(run, current.id, _opened)
-    if run.undo is not None:
-        run = _replace(run, steps=tuple(_undo_again(step) for step in run.steps))
+    if current is not None:
+        run = on_step(run, current.id, _opened if current.word is not None else _going_on)
     for step_id in event.again:
         run = on_step(run, step_id, fresh)
     return _replace(run, again=event.again)
@@ -54,6 +55,13 @@ def _opened(step: StepState) -> StepState:
         return fresh(step)
     bad = next((act for act in step.acts if act.word not in (None, "OK", "IN DOUBT")), None)
     return _replace(step, word=None, why="", failed=(step.why or bad.why or bad.word or "") if bad else "")
+
+
+def _going_on(step: StepState) -> StepState:
+    """A read that was under way begins again, within its old deadline; a write, an offered pick and an answer stay."""
+    if step.mode == "write" or step.offer is not None or step.answer:
+        return step
+    return _replace(fresh(step), wait_until_ms=step.wait_until_ms, failed=step.failed)
 
 
 def _undo_again(step: StepState) -> StepState:

@@ -158,8 +158,9 @@ def _about_access(run: Run, event: object) -> Run:
             )
             return _replace(run, grant=grant)
         case PermitSpent() if run.grant is not None and run.grant.id == event.grant:
-            spent = (*run.grant.spent, (event.act_digest, event.attempt))
-            return _replace(run, grant=_replace(run.grant, spent=spent))
+            kind = "spent_undos" if event.act.partition("@")[0].endswith(".undo") else "spent"
+            spent = (*getattr(run.grant, kind), (event.act_digest, event.attempt))
+            return _replace(run, grant=_replace(run.grant, **{kind: spent}))
         case GrantEnded() if run.grant is not None and run.grant.id == event.grant:
             return _replace(run, grant=_replace(run.grant, ended=event.reason))
         case _:

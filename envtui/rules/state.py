@@ -100,11 +100,12 @@ class GrantState(msgspec.Struct, frozen=True, kw_only=True):
     acts: int
     nonce: str = ""  # of the request that it came from
     spent: tuple[tuple[str, int], ...] = ()  # (act digest, attempt)
+    spent_undos: tuple[tuple[str, int], ...] = ()
     ended: str = ""  # the reason, once it ended
 
     @property
     def acts_left(self) -> int:
-        return max(0, self.acts - len(self.spent))
+        return max(0, self.acts - len({digest for digest, _ in self.spent}))
 
 
 class RequestState(msgspec.Struct, frozen=True, kw_only=True):
