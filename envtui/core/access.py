@@ -1,8 +1,8 @@
 """Write access as values: incident, request, sign-off, grant, permit.
 
 Request and sign-off are canonical bytes that people sign; grant and permit exist only inside the process that may write.
-Grants come from `rules.grants.activate`, permits from `rules.grants.spend`: neither has a public constructor, because a
-writer believes whoever holds one.
+Grants come from `rules.grants.activate` and `rules.reinstating.reinstate`, permits from `rules.grants.spend` and
+`rules.grants.spend_undo`: neither has a public constructor, because a writer believes whoever holds one.
 """
 
 # No postponed annotations here: msgspec reads them, and each one that is text is compiled again at every start.
@@ -230,7 +230,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _NoPublicConstructor(type):
-    """Calling the class is an error; `_issue` is for `rules.grants` alone."""
+    """Calling the class is an error; `_issue` is for the rules alone."""
 
     def __call__(cls, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError(f"{cls.__name__} has no public constructor: it is issued by envtui.rules.grants")
@@ -245,7 +245,10 @@ class _NoPublicConstructor(type):
 
 
 class Grant(metaclass=_NoPublicConstructor):
-    """Write access to exactly one plan, for a while."""
+    """Write access to exactly one plan, for a while; and for a while longer to take back what was done under it.
+
+    `undo_only`: it was activated by a process that is gone, and takes back only what that one did.
+    """
 
     __slots__ = (
         "activated_boot_ms",
@@ -257,18 +260,24 @@ class Grant(metaclass=_NoPublicConstructor):
         "request",
         "run",
         "signed_by",
+        "undo_only",
+        "undo_until_ms",
+        "undos",
         "until_ms",
     )
     id: str
     request: Request
     run: str
     plan_digest: str
-    acts: frozenset[str]  # digests of the plan's writes
+    acts: frozenset[str]  # digests of the plan's writes; none when it is `undo_only`
+    undos: Mapping[str, frozenset[str]]  # digest of each undo act -> ids of the acts that it takes back
     incident: Incident
     signed_by: tuple[str, ...]  # people; the requester alone where policy asks for nobody else
     activated_ms: int  # wall
     activated_boot_ms: int
     until_ms: int  # wall
+    undo_until_ms: int  # wall: `undo_for` after that, however it ended; a revoke and a clock set back end it at once
+    undo_only: bool
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("a grant does not change")

@@ -20,9 +20,12 @@ Requester, after:
         APPROVED | USED, needed (sign-offs by others), approvers (people who may give one)
     activate(run, *, terms, plan, verifier, tracker, journal, clock) -> Grant                 journals GrantActivated
     spend(grant, act, attempt, *, terms, tracker, journal, clock) -> Permit                   journals PermitSpent first
+    spend_undo(…the same…) -> Permit              for an undo act: also for `undo_for` after the grant's end
     recheck(grant, *, terms, tracker, clock) -> (reason, why) | None     every minute and tick: what ends the grant now
     end(grant, reason, *, journal, why="") -> GrantEnded                 journals GrantEnded
-Pure, in rules.grants: why_not(grant, act, attempt, spent, wall_ms, boot_ms) -> Refusal | None;
+After its process is gone, in engine.reinstating: orphaned(run, …) writes the end of its grants down, reinstate(run, grant, …)
+    gives one back, to undo what was done under it and for nothing else.
+Pure, in rules.grants: why_not and why_not_undo(grant, act, attempt, past, wall_ms, boot_ms) -> Refusal | None; phase(…);
     left_ms(grant, wall_ms, boot_ms) -> int for the countdown. In rules.conditions: examine(…) -> refusals.
 
 All raise Refused with a way out; UsageError for a block that is none.
@@ -69,6 +72,7 @@ from .spending import end as end
 from .spending import first, look_up
 from .spending import recheck as recheck
 from .spending import spend as spend
+from .spending import spend_undo as spend_undo
 
 Waiting = Callable[[str], None]
 State = Literal["DRAFT", "REQUESTED", "DENIED", "EXPIRED", "APPROVED", "USED"]
@@ -282,16 +286,16 @@ async def receive(
     if requested is None:
         raise Refused(f"Run {run} has asked for nothing.", "Ask first: envtui request.")
     for entry in entries:
-        if isinstance(entry.event, SignedOff) and entry.event.bundle == bundle:
-            return entry.event
-    event: SignedOff | SignOffRefused
+        event = entry.event
+        if isinstance(event, SignedOff) and (event.request, event.bundle) == (requested.request, bundle):
+            return event
     try:
         asked = await verify_request(paste.unbundle(requested.bundle), terms, verifier)
         one = await verify_signoff(signed, terms, verifier)
         check_about(asked, one)
         if one.signoff.verdict == "approve":
             conditions.refuse(conditions.of_signoff(asked, one, terms, clock.wall_ms()))
-        event = SignedOff(
+        answer: SignedOff | SignOffRefused = SignedOff(
             run=run,
             request=requested.request,
             verdict=one.signoff.verdict,
@@ -300,9 +304,9 @@ async def receive(
             bundle=bundle,
         )
     except Refused as error:
-        event = SignOffRefused(run=run, request=requested.request, why=str(error))
-    await journal.append(event)
-    return event
+        answer = SignOffRefused(run=run, request=requested.request, why=str(error))
+    await journal.append(answer)
+    return answer
 
 
 async def status(run: str, *, terms: Terms, plan: Plan, verifier: Verifier, journal: Journal, clock: Clock) -> Standing:

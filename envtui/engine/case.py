@@ -23,10 +23,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Refusal, ...] = ()  # what is in the ledger and does not verify (any more)
 
 
-async def read_case(run: str, terms: Terms, verifier: Verifier, journal: Journal) -> Case:
-    """The run's last request with its answers, each verified again: a roster may have changed since they came."""
+async def read_case(run: str, terms: Terms, verifier: Verifier, journal: Journal, request: str = "") -> Case:
+    """The run's last request (or that of the id) with its answers, each verified again: a roster may have changed since
+    they came. Nonces that were activated stay used, whatever was asked for afterwards."""
     entries = await journal.read(run)
-    requested = last_request(entries)
+    requested = last_request(entries, request)
     if requested is None:
         return Case()
     used = frozenset(entry.event.nonce for entry in entries if isinstance(entry.event, GrantActivated))
@@ -87,9 +88,10 @@ def check_about(asked: VerifiedRequest, one: VerifiedSignOff) -> None:
         )
 
 
-def last_request(entries: Sequence[Entry]) -> Requested | None:
-    """What a run asked for last; earlier requests of it are superseded."""
-    return next((entry.event for entry in reversed(entries) if isinstance(entry.event, Requested)), None)
+def last_request(entries: Sequence[Entry], request: str = "") -> Requested | None:
+    """What a run asked for last, or under this id; earlier requests of it are superseded."""
+    every = (entry.event for entry in reversed(entries) if isinstance(entry.event, Requested))
+    return next((event for event in every if request in ("", event.request)), None)
 
 
 def _as_refusal(error: Refused) -> Refusal:

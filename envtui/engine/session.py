@@ -327,7 +327,8 @@ class EnvironmentSession:
         return proposed
 
     async def _spend(self, task: RunTask, act: Act, attempt: int, undo: bool) -> Permit:
-        return await self.access.spend(task, act)
+        spend = self.access.spend_undo if undo else self.access.spend
+        return await spend(task, act, attempt)
 
     async def ask(self, target: str, words: Sequence[str]) -> RunTask:
         """An unscripted read: a book of one step, under the same protection and in the same ledger."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from envtui.core.access import Grant, Incident, Permit, Terms
+from envtui.core.access import Grant, Incident, Permit, Refusal, Terms
 from envtui.core.act import Act
 from envtui.core.errors import EnvtuiError, Refused, Unreachable
 from envtui.core.events import Entry, Event, GrantEnded, PermitSpent
 from envtui.core.ids import new_id
 from envtui.core.ports import Clock, Journal, Tracker
 from envtui.rules import conditions, grants
+from envtui.rules.past import CLOSING, Past, past
 
 EndReason = Literal["COMPLETED", "EXPIRED", "REVOKED", "INCIDENT_CLOSED", "CLOCK_JUMP", "GIVEN_BACK"]
+WhyNot = Callable[[Grant, Act, int, Past, int, int], Refusal | None]
 
 
 async def spend(
@@ -21,39 +23,61 @@ async def spend(
 ) -> Permit:
     """The permit for one act and one attempt, after the ledger says that it is spent.
 
-    Raises Refused: the grant is over, the incident closed, the act not signed or permitted before, too little time left.
+    Raises Refused: the grant is over, the incident closed, the act not signed or permitted before, an earlier attempt has
+    no known outcome, too little time left.
     """
-    ended = await recheck(grant, terms=terms, tracker=tracker, clock=clock)
-    if ended is not None:
+    if not grant.undo_only:
+        ended = await recheck(grant, terms=terms, tracker=tracker, clock=clock)
+        if ended is not None:
+            await end(grant, ended[0], journal=journal, why=ended[1])
+            raise Refused(ended[1], "Ask again.")
+    before, permit_id = await _spent(grant, act, attempt, grants.why_not, journal, clock)
+    return grants.spend(
+        grant, act, attempt, past=before, wall_ms=clock.wall_ms(), boot_ms=clock.boot_ms(), permit_id=permit_id
+    )
+
+
+async def spend_undo(
+    grant: Grant, act: Act, attempt: int, *, terms: Terms, tracker: Tracker, journal: Journal, clock: Clock
+) -> Permit:
+    """As `spend`, for an undo act: also for `undo_for` after the grant's end, whatever the incident is by then.
+
+    What ends the grant now is written down first; what was done under it can be taken back nevertheless.
+    """
+    known = past(await journal.read(grant.run))
+    if known.end(grant.id):
+        await _close(grant, known, journal, clock)
+    elif (ended := await recheck(grant, terms=terms, tracker=tracker, clock=clock)) is not None:
         await end(grant, ended[0], journal=journal, why=ended[1])
-        raise Refused(ended[1], "Ask again.")
-    entries = await journal.read(grant.run)
-    over = _ending(entries, grant)
-    if over is not None:
-        raise Refused(f"The write access ended: {over.reason}.", "Ask again.")
-    digest, permit_id = act.digest(), new_id(clock.wall_ms(), clock.randomness(5))
-    spent = grants_spent(entries)
-    refusal = grants.why_not(grant, act, attempt, spent, clock.wall_ms(), clock.boot_ms())
+    before, permit_id = await _spent(grant, act, attempt, grants.why_not_undo, journal, clock)
+    return grants.spend_undo(
+        grant, act, attempt, past=before, wall_ms=clock.wall_ms(), boot_ms=clock.boot_ms(), permit_id=permit_id
+    )
+
+
+async def _spent(
+    grant: Grant, act: Act, attempt: int, why_not: WhyNot, journal: Journal, clock: Clock
+) -> tuple[Past, str]:
+    """Writes the permit down; what stood in the ledger before it, and its id. Raises Refused."""
+    refusal = why_not(grant, act, attempt, past(await journal.read(grant.run)), clock.wall_ms(), clock.boot_ms())
     if refusal is not None:
         conditions.refuse([refusal])
-    event = PermitSpent(run=grant.run, grant=grant.id, permit=permit_id, act=act.id, act_digest=digest, attempt=attempt)
-    entry = await journal.append(event)
-    # Two processes may have come here with the same grant's id: the ledger's order decides which one spends.
-    mine = (event.grant, event.act_digest, event.attempt)
-    if first(await journal.read(grant.run), lambda other: _use(other) == mine) != entry.seq:
-        raise Refused(f"Attempt {attempt} of {act.id} was permitted before.", "Look at its outcome first.")
-    return grants.spend(
-        grant, act, attempt, spent=spent, wall_ms=clock.wall_ms(), boot_ms=clock.boot_ms(), permit_id=permit_id
+    permit_id = new_id(clock.wall_ms(), clock.randomness(5))
+    event = PermitSpent(
+        run=grant.run, grant=grant.id, permit=permit_id, act=act.id, act_digest=act.digest(), attempt=attempt
     )
+    entry = await journal.append(event)
+    # Two processes may have come here at once: what counts is what stands before this entry in the ledger.
+    return past(other for other in await journal.read(grant.run) if other.seq < entry.seq), permit_id
 
 
 async def recheck(grant: Grant, *, terms: Terms, tracker: Tracker, clock: Clock) -> tuple[EndReason, str] | None:
     """What ends the grant now, with a sentence: a clock, or its incident. None: nothing does."""
     clocks = grants.state(grant, clock.wall_ms(), clock.boot_ms())
     if clocks == "EXPIRED":
-        return "EXPIRED", "The write access is over."
+        return "EXPIRED", grants.OVER
     if clocks == "CLOCK_JUMP":
-        return "CLOCK_JUMP", "The wall clock was set back, which ended the write access."
+        return "CLOCK_JUMP", grants.SET_BACK
     if not grant.incident.id:
         return None
     try:
@@ -69,18 +93,26 @@ async def recheck(grant: Grant, *, terms: Terms, tracker: Tracker, clock: Clock)
 
 
 async def end(grant: Grant, reason: EndReason, *, journal: Journal, why: str = "") -> GrantEnded:
-    """Ends a grant, once: the entry that ended it."""
-    over = _ending(await journal.read(grant.run), grant)
-    if over is not None:
-        return over
+    """Ends a grant, once: the entry that ended it. A revoke, or a clock set back, also ends the undo of one that ended."""
+    entries = await journal.read(grant.run)
+    over = [e.event for e in entries if isinstance(e.event, GrantEnded) and e.event.grant == grant.id]
+    known = past(entries).end(grant.id)
+    if known and (known in CLOSING or reason not in CLOSING):
+        return next(event for event in over if event.reason == known)
     event = GrantEnded(run=grant.run, grant=grant.id, reason=reason, why=why)
     await journal.append(event)
     return event
 
 
-def grants_spent(entries: Sequence[Entry]) -> grants.Spent:
-    """(grant, act digest, attempt) of every permit in these entries."""
-    return frozenset(use for entry in entries if (use := _use(entry.event)) is not None)
+async def _close(grant: Grant, known: Past, journal: Journal, clock: Clock) -> None:
+    """Writes down what the clocks say of a grant that ended before, so that setting them again brings nothing back."""
+    wall, boot = clock.wall_ms(), clock.boot_ms()
+    if known.end(grant.id) in CLOSING:
+        return
+    if grants.state(grant, wall, boot) == "CLOCK_JUMP":
+        await end(grant, "CLOCK_JUMP", journal=journal, why=grants.SET_BACK)
+    elif grants.undo_left_ms(grant, wall, boot) == 0 and known.latest_ms < grant.undo_until_ms:
+        await journal.append(GrantEnded(run=grant.run, grant=grant.id, reason="EXPIRED", why=grants.UNDO_OVER))
 
 
 async def look_up(incident: str, tracker: Tracker, terms: Terms, clock: Clock) -> Incident:
@@ -99,14 +131,3 @@ async def look_up(incident: str, tracker: Tracker, terms: Terms, clock: Clock) -
 def first(entries: Sequence[Entry], fits: Callable[[Event], bool]) -> int | None:
     """The sequence of the first entry that fits: who was first is what the ledger says, whoever asks."""
     return next((entry.seq for entry in entries if fits(entry.event)), None)
-
-
-def _ending(entries: Sequence[Entry], grant: Grant) -> GrantEnded | None:
-    return next(
-        (e.event for e in entries if isinstance(e.event, GrantEnded) and e.event.grant == grant.id),
-        None,
-    )
-
-
-def _use(event: Event) -> tuple[str, str, int] | None:
-    return (event.grant, event.act_digest, event.attempt) if isinstance(event, PermitSpent) else None

@@ -1,7 +1,8 @@
 """Write access of a session's runs: the use cases of `access`, bound to this session's tree, ledger and clock.
 
-Grants live here and nowhere else; when the process ends they are gone. A keeper looks at each one every minute and at its
-end, and gives it back to read by itself.
+Grants live here and nowhere else; when the process ends they are gone, and another one makes of the ledger only what takes
+back what was done under them. A keeper looks at each one every minute and at its end, and gives it back to read by itself;
+an act that is under way then goes on, because its time was seen to fit before it began.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import msgspec
 
 from envtui.core.access import Grant, Permit, Request, Terms
 from envtui.core.act import Act, Plan
-from envtui.core.errors import NeedsWrite, Refused
-from envtui.core.events import Entry, Event, Head, SignedOff, SignOffRefused
+from envtui.core.errors import EnvtuiError, NeedsWrite, Refused, UsageError
+from envtui.core.events import Entry, Event, GrantEnded, Head, PermitSpent, SignedOff, SignOffRefused
 from envtui.core.ports import Journal
+from envtui.rules.past import past
 
 from . import access
 from .runner import RunTask
@@ -58,10 +60,12 @@ class WriteAccess:
         self._ways = ways
         self._replan = replan
         self._grants: dict[str, Grant] = {}
+        self._over: dict[str, dict[str, Grant]] = {}  # run -> id -> what still permits undo
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._ending = asyncio.Lock()
 
     def grant(self, run: str) -> Grant | None:
+        """The run's write access, if it was activated in this process and has not ended."""
         return self._grants.get(run)
 
     async def ask(
@@ -175,35 +179,117 @@ class WriteAccess:
             journal=self._journal(task),
             clock=self._ways.clock,
         )
+        await self.end(task, "GIVEN_BACK", "write access was asked for again")  # where there was another grant before
         self._grants[task.run.id] = grant
         self._keepers[task.run.id] = asyncio.create_task(self._keep(task, grant))
         return grant
 
-    async def spend(self, task: RunTask, act: Act) -> Permit:
-        """A permit for one act, consumed in the ledger before it is returned."""
+    async def spend(self, task: RunTask, act: Act, attempt: int) -> Permit:
+        """A permit for one attempt of a forward act, consumed in the ledger before it is returned. Raises NeedsWrite, Refused."""
         grant = self._grants.get(task.run.id)
         if grant is None:
             raise NeedsWrite(f"Act {act.id} writes and this run has no write access.", "Ask for it.")
-        return await access.spend(
-            grant,
-            act,
-            1,
-            terms=self.terms,
-            tracker=self._ways.tracker,
-            journal=self._journal(task),
-            clock=self._ways.clock,
-        )
+        try:
+            return await access.spend(
+                grant,
+                act,
+                attempt,
+                terms=self.terms,
+                tracker=self._ways.tracker,
+                journal=self._journal(task),
+                clock=self._ways.clock,
+            )
+        except Refused:
+            await self._put_by(task, grant)
+            raise
+
+    async def spend_undo(self, task: RunTask, act: Act, attempt: int) -> Permit:
+        """A permit for one attempt of an undo act: under the run's write access, or under what is left of the one that did
+        what is taken back, also when that was another process's. Raises NeedsWrite where nothing of the step was
+        permitted, Refused with the reason where it is not permitted any more.
+        """
+        why: EnvtuiError | None = None
+        active = self._grants.get(task.run.id)
+        for grant_id in await self._undoing(task, act):
+            try:
+                grant = active if active and active.id == grant_id else await self._left_of(task, grant_id)
+                permit = await access.spend_undo(
+                    grant,
+                    act,
+                    attempt,
+                    terms=self.terms,
+                    tracker=self._ways.tracker,
+                    journal=self._journal(task),
+                    clock=self._ways.clock,
+                )
+            except EnvtuiError as error:
+                if not isinstance(error, Refused | UsageError):
+                    raise
+                why = why or error
+            else:
+                return permit
+            finally:
+                if active is not None:
+                    await self._put_by(task, active)
+        raise why or NeedsWrite(f"Nothing that {act.id} takes back was permitted in this run.", "Ask for write access.")
+
+    async def _undoing(self, task: RunTask, act: Act) -> tuple[str, ...]:
+        """Ids of the grants that may permit an undo act: the one that is active, then those that its step was done under,
+        the last first."""
+        step = act.step.removesuffix(".undo")
+        active = self._grants.get(task.run.id)
+        found = {active.id: None} if active else {}
+        for entry in reversed(await self._ways.journal.read(task.run.id)):
+            if isinstance(entry.event, PermitSpent) and entry.event.act.partition("@")[0] == step:
+                found[entry.event.grant] = None
+        return tuple(found)
+
+    async def _left_of(self, task: RunTask, grant_id: str) -> Grant:
+        known = self._over.setdefault(task.run.id, {})
+        if grant_id not in known:
+            from .reinstating import reinstate
+
+            known[grant_id] = await reinstate(
+                task.run.id,
+                grant_id,
+                terms=self.terms,
+                replan=self._replan,
+                verifier=self._ways.verifier,
+                journal=self._ways.journal,
+                clock=self._ways.clock,
+            )
+        return known[grant_id]
+
+    async def orphaned(self, task: RunTask) -> tuple[GrantEnded, ...]:
+        """A run is taken up again: write down the end of its grants whose process is gone."""
+        from .reinstating import orphaned
+
+        mine = {grant.id for grant in self._grants.values()}
+        return await orphaned(task.run.id, journal=self._journal(task), mine=mine)
 
     async def end(self, task: RunTask, reason: access.EndReason, why: str = "") -> None:
-        """Back to read. Does nothing when there is no grant."""
-        grant = self._grants.pop(task.run.id, None)
-        keeper = self._keepers.pop(task.run.id, None)
+        """Back to read. Does nothing when there is no grant; a revoke also ends the undo of those that ended before."""
+        ending = list(self._over.get(task.run.id, {}).values()) if reason == "REVOKED" else []
+        grant = self._lapse(task.run.id)
+        if grant is not None:
+            ending.append(grant)
+        for one in ending:
+            async with self._ending:
+                await access.end(one, reason, journal=self._journal(task), why=why)
+
+    async def _put_by(self, task: RunTask, grant: Grant) -> None:
+        """An active grant that ended, as the ledger has it, is one that undoes only."""
+        if self._grants.get(task.run.id) is grant and past(await self._ways.journal.read(task.run.id)).end(grant.id):
+            self._lapse(task.run.id)
+
+    def _lapse(self, run: str) -> Grant | None:
+        grant = self._grants.pop(run, None)
+        keeper = self._keepers.pop(run, None)
         if keeper is not None and keeper is not asyncio.current_task():
             keeper.cancel()
-        if grant is None:
-            return
-        async with self._ending:
-            await access.end(grant, reason, journal=self._journal(task), why=why)
+        if grant is not None:
+            self._over.setdefault(run, {})[grant.id] = grant
+        return grant
 
     async def close(self, tasks: Mapping[str, RunTask]) -> None:
         """End every grant: the process is leaving."""
@@ -219,7 +305,8 @@ class WriteAccess:
             await self._ways.clock.sleep(max(0.05, min(RECHECK_SECONDS, left)))
             over = await access.recheck(grant, terms=self.terms, tracker=self._ways.tracker, clock=self._ways.clock)
             if over is not None:
-                await self.end(task, *over)
+                if self._grants.get(task.run.id) is grant:
+                    await self.end(task, *over)
                 return
 
     def _journal(self, task: RunTask | None) -> Journal:

@@ -97,6 +97,12 @@ def of_request(
         "Ask again.",
     )
     found.extend(of_ttl(request.ttl_ms, policy))
+    found.unless(
+        0 <= request.undo_for_ms <= _ms(policy.grant.undo_for),
+        "undo",
+        f"{span(request.undo_for_ms)} for undo were asked for; the policy allows {policy.grant.undo_for}.",
+        "Ask again.",
+    )
     found.extend(of_reason(request.reason))
     found.unless(
         request.nonce not in used,

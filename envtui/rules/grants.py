@@ -1,13 +1,18 @@
 """Grants and permits: what was signed becomes write access, and write access is spent act by act.
 
-`activate` and `spend` are the only places that issue a Grant and a Permit, and they do so only when no rule of `conditions`
-and no clock objects. Pure: time is handed in.
+`activate` issues a Grant (and `reinstating.reinstate` what is left of one), `spend` and `spend_undo` a Permit; nothing else
+does, and they only when no rule of `conditions`, no clock and nothing in the ledger objects. Pure: time is handed in.
+
+ACTIVE, as long as its clocks say and the ledger has no end of it: the plan's acts, and the undo of what the run did.
+UNDO_ONLY, for `undo_for` after that: the undo of what was done under this very grant. CLOSED: nothing, for good; a revoke and
+a clock that was set back lead there at once.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, TypeVar
 
 import msgspec
@@ -29,13 +34,18 @@ from envtui.core.errors import Refused
 from envtui.core.shape import span
 
 from .conditions import Refusals, examine, of_signoff, refuse
+from .past import CLOSING, Past
 
 JUMP_MS = 2_000
 """A wall clock that fell behind the boot clock by more than this since activation was set back: above what NTP slews."""
 
-Spent = frozenset[tuple[str, str, int]]  # (grant, act digest, attempt)
+OVER = "The write access is over."
+SET_BACK = "The wall clock was set back, which ended the write access."
+UNDO_OVER = "The time in which it could be taken back is over."
+
 _T = TypeVar("_T")
 GrantState = Literal["ACTIVE", "EXPIRED", "CLOCK_JUMP"]
+Phase = Literal["ACTIVE", "UNDO_ONLY", "CLOSED"]
 
 
 def request_bytes(request: Request) -> bytes:
@@ -100,21 +110,41 @@ def activate(
     Raises Refused with everything that `examine` finds.
     """
     refuse(examine(asked, given, terms=terms, plan=plan, incident=incident, now_ms=now_ms, used=used))
-    counting = [one.signoff for one in given if not of_signoff(asked, one, terms, now_ms)]
-    ttl_ms = min([asked.request.ttl_ms, *(signoff.ttl_ms for signoff in counting)])
-    people = sorted({signoff.approver.person for signoff in counting}) or [asked.request.requester.person]
+    people, ttl_ms = signed_for(asked, given, terms, now_ms)
     return Grant._issue(
         id=asked.request.id,
         request=asked.request,
         run=asked.request.run,
         plan_digest=asked.request.plan_digest,
         acts=frozenset(act.digest() for act in plan.writes),
+        undos=taken_back(plan),
         incident=incident,
-        signed_by=tuple(people),
+        signed_by=people,
         activated_ms=now_ms,
         activated_boot_ms=boot_ms,
         until_ms=now_ms + ttl_ms,
+        undo_until_ms=now_ms + ttl_ms + asked.request.undo_for_ms,
+        undo_only=False,
     )
+
+
+def signed_for(
+    asked: VerifiedRequest, given: Sequence[VerifiedSignOff], terms: Terms, now_ms: int
+) -> tuple[tuple[str, ...], int]:
+    """The people whose signatures count (the requester alone where nobody else is asked), and for how long they are good."""
+    counting = [one.signoff for one in given if not of_signoff(asked, one, terms, now_ms)]
+    people = sorted({signoff.approver.person for signoff in counting}) or [asked.request.requester.person]
+    return tuple(people), min([asked.request.ttl_ms, *(signoff.ttl_ms for signoff in counting)])
+
+
+def taken_back(plan: Plan) -> Mapping[str, frozenset[str]]:
+    """Digest of each undo act -> ids of the acts that it takes back: the one on its member, or all where it is elsewhere."""
+    found: dict[str, frozenset[str]] = {}
+    for step in plan.steps:
+        for undo in step.undo:
+            same = frozenset(act.id for act in step.acts if act.place.member == undo.place.member)
+            found[undo.digest()] = same or frozenset(act.id for act in step.acts)
+    return MappingProxyType(found)
 
 
 def state(grant: Grant, wall_ms: int, boot_ms: int) -> GrantState:
@@ -130,42 +160,133 @@ def left_ms(grant: Grant, wall_ms: int, boot_ms: int) -> int:
     return max(0, min(grant.until_ms - wall_ms, grant.activated_boot_ms + ttl_ms - boot_ms))
 
 
-def why_not(grant: Grant, act: Act, attempt: int, spent: Spent, wall_ms: int, boot_ms: int) -> Refusal | None:
+def undo_left_ms(grant: Grant, wall_ms: int, boot_ms: int) -> int:
+    """As `left_ms`, until nothing is undone under it any more."""
+    whole_ms = grant.undo_until_ms - grant.activated_ms
+    return max(0, min(grant.undo_until_ms - wall_ms, grant.activated_boot_ms + whole_ms - boot_ms))
+
+
+def phase(grant: Grant, past: Past, wall_ms: int, boot_ms: int) -> Phase:
+    """What may still be permitted under it. The time of the ledger's last entry counts too: it was that late already."""
+    clocks, ended = state(grant, wall_ms, boot_ms), past.end(grant.id)
+    if (
+        ended in CLOSING
+        or clocks == "CLOCK_JUMP"
+        or undo_left_ms(grant, max(wall_ms, past.latest_ms), boot_ms) == 0
+        or wall_ms + JUMP_MS < past.latest_ms
+    ):
+        return "CLOSED"
+    return "UNDO_ONLY" if grant.undo_only or ended or clocks == "EXPIRED" else "ACTIVE"
+
+
+def why_not(grant: Grant, act: Act, attempt: int, past: Past, wall_ms: int, boot_ms: int) -> Refusal | None:
     """Why this act may not start under this grant now; None when it may."""
     found = Refusals()
-    now = state(grant, wall_ms, boot_ms)
-    left = left_ms(grant, wall_ms, boot_ms)
+    now, ended = state(grant, wall_ms, boot_ms), past.end(grant.id)
+    found.unless(now != "CLOCK_JUMP", "clock", SET_BACK, "Ask again.")
+    found.unless(now != "EXPIRED", "expired", OVER, "Ask again.")
+    found.unless(not ended, "ended", f"The write access ended: {ended}.", "Ask again.")
     found.unless(
-        now != "CLOCK_JUMP", "clock", "The wall clock was set back, which ended the write access.", "Ask again."
+        not grant.undo_only, "undo-only", "The write access is over; only what it did can be taken back.", "Ask again."
     )
-    found.unless(now != "EXPIRED", "expired", "The write access is over.", "Ask again.")
     found.unless(
         act.mode == "write" and act.digest() in grant.acts,
         "plan",
         f"{act.id} is not what was signed.",
         "Ask again for the plan as it is now.",
     )
+    _of_attempt(found, grant, act, attempt, past)
+    _of_time(found, act, left_ms(grant, wall_ms, boot_ms), "Ask again for more time.")
+    return found.all[0] if found.all else None
+
+
+def why_not_undo(grant: Grant, act: Act, attempt: int, past: Past, wall_ms: int, boot_ms: int) -> Refusal | None:
+    """Why this undo act may not start under this grant now; None when it may. The incident may be closed by then."""
+    found = Refusals()
+    clocks, ended, now = state(grant, wall_ms, boot_ms), past.end(grant.id), phase(grant, past, wall_ms, boot_ms)
+    again = "Ask again for the same plan."
+    found.unless(clocks != "CLOCK_JUMP", "clock", SET_BACK, again)
+    found.unless(ended not in CLOSING, "ended", f"The write access ended: {ended}. Nothing is undone under it.", again)
     found.unless(
-        attempt >= 1 and (grant.id, act.digest(), attempt) not in spent,
+        wall_ms + JUMP_MS >= past.latest_ms,
+        "clock",
+        f"The wall clock is {span(past.latest_ms - wall_ms)} behind the ledger's last entry.",
+        "Set the clock.",
+    )
+    found.unless(now != "CLOSED", "expired", UNDO_OVER, again)
+    takes_back = grant.undos.get(act.digest(), frozenset())
+    found.unless(
+        act.mode == "write" and bool(takes_back),
+        "plan",
+        f"{act.id} is no undo that was signed.",
+        "Ask again for the plan as it is now.",
+    )
+    done = {id_ for by, id_ in past.permitted if now == "ACTIVE" or by == grant.id}
+    found.unless(
+        not takes_back or bool(takes_back & done),
+        "nothing",
+        f"{act.id} has nothing to take back: {_named(takes_back)} was not permitted under this write access.",
+        again,
+    )
+    running = sorted(takes_back & past.alive)
+    found.unless(
+        not running,
+        "in-doubt",
+        f"{_named(running)} has no known outcome, and what may still go on cannot be taken back.",
+        "Look at it first.",
+    )
+    _of_attempt(found, grant, act, attempt, past)
+    _of_time(found, act, undo_left_ms(grant, wall_ms, boot_ms), again)
+    return found.all[0] if found.all else None
+
+
+def spend(grant: Grant, act: Act, attempt: int, *, past: Past, wall_ms: int, boot_ms: int, permit_id: str) -> Permit:
+    """The permit for one act and one attempt. The caller has made it durable that it is spent. Raises Refused."""
+    return _issued(why_not(grant, act, attempt, past, wall_ms, boot_ms), grant, act, attempt, permit_id)
+
+
+def spend_undo(
+    grant: Grant, act: Act, attempt: int, *, past: Past, wall_ms: int, boot_ms: int, permit_id: str
+) -> Permit:
+    """As `spend`, for an undo act."""
+    return _issued(why_not_undo(grant, act, attempt, past, wall_ms, boot_ms), grant, act, attempt, permit_id)
+
+
+def _issued(refusal: Refusal | None, grant: Grant, act: Act, attempt: int, permit_id: str) -> Permit:
+    if refusal:
+        refuse([refusal])
+    return Permit._issue(id=permit_id, grant=grant.id, run=grant.run, act_digest=act.digest(), attempt=attempt)
+
+
+def _of_attempt(found: Refusals, grant: Grant, act: Act, attempt: int, past: Past) -> None:
+    """An attempt is permitted once, and none while an earlier one, under whatever grant, has no known outcome."""
+    unknown = sorted(before for id_, before in past.unknown if id_ == act.id)
+    found.unless(
+        not unknown,
+        "in-doubt",
+        f"Attempt {unknown[0] if unknown else 0} of {act.id} has no known outcome.",
+        "Look at it first: nothing is sent again before it is known.",
+    )
+    found.unless(
+        attempt >= 1 and (grant.id, act.digest(), attempt) not in past.spent and attempt > past.tried.get(act.id, 0),
         "spent",
         f"Attempt {attempt} of {act.id} was permitted before; a permit is good for once.",
         "Look at its outcome first.",
     )
+
+
+def _of_time(found: Refusals, act: Act, left: int, way_out: str) -> None:
+    """What is started here ends within the time; what was signed to go on by itself needs the time only to start."""
     found.unless(
-        left >= act.timeout * 1000,
+        act.detach or left >= act.timeout * 1000,
         "time",
         f"{act.id} may take {span(round(act.timeout * 1000))}, and {span(left)} are left.",
-        "Ask again for more time.",
+        way_out,
     )
-    return found.all[0] if found.all else None
 
 
-def spend(grant: Grant, act: Act, attempt: int, *, spent: Spent, wall_ms: int, boot_ms: int, permit_id: str) -> Permit:
-    """The permit for one act and one attempt. The caller has made it durable that it is spent. Raises Refused."""
-    refusal = why_not(grant, act, attempt, spent, wall_ms, boot_ms)
-    if refusal:
-        refuse([refusal])
-    return Permit._issue(id=permit_id, grant=grant.id, run=grant.run, act_digest=act.digest(), attempt=attempt)
+def _named(ids: Iterable[str]) -> str:
+    return ", ".join(sorted(ids))
 
 
 def _convert(data: bytes, kind: type[_T]) -> _T:

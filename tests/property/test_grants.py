@@ -10,6 +10,7 @@ from envtui.core.access import Grant, Incident, Party, Request
 from envtui.core.act import Act, Place, SshCall, literal
 from envtui.core.errors import Refused
 from envtui.rules import conditions, grants
+from envtui.rules.past import Past
 
 WALL, BOOT, TTL = 1_770_000_000_000, 5_000_000, 1_800_000
 DAY = 86_400_000
@@ -55,11 +56,14 @@ def grant() -> Grant:
         run="RUN1",
         plan_digest="",
         acts=frozenset(one.digest() for one in SIGNED),
+        undos={},
         incident=REQUEST.incident,
         signed_by=("meera",),
         activated_ms=WALL,
         activated_boot_ms=BOOT,
         until_ms=WALL + TTL,
+        undo_until_ms=WALL + TTL,
+        undo_only=False,
     )
 
 
@@ -73,7 +77,9 @@ jumps = st.one_of(st.integers(-DAY, DAY), st.integers(-5_000, 5_000), st.integer
     attempt=st.integers(-1, 3),
     spent=st.frozensets(st.tuples(st.just("R1"), st.sampled_from([one.digest() for one in SIGNED]), st.integers(1, 3))),
 )
-def test_a_permit_needs_all_of_it(wall: int, boot: int, which: Act, attempt: int, spent: grants.Spent) -> None:
+def test_a_permit_needs_all_of_it(
+    wall: int, boot: int, which: Act, attempt: int, spent: frozenset[tuple[str, str, int]]
+) -> None:
     one = grant()
     fits = (
         which in SIGNED
@@ -83,13 +89,14 @@ def test_a_permit_needs_all_of_it(wall: int, boot: int, which: Act, attempt: int
         and TTL - max(wall, boot) >= which.timeout * 1000
     )
     now = {"wall_ms": WALL + wall, "boot_ms": BOOT + boot}
-    assert (grants.why_not(one, which, attempt, spent, **now) is None) == fits
+    past = Past(spent=spent)
+    assert (grants.why_not(one, which, attempt, past, **now) is None) == fits
     if fits:
-        permit = grants.spend(one, which, attempt, spent=spent, permit_id="P1", **now)
+        permit = grants.spend(one, which, attempt, past=past, permit_id="P1", **now)
         assert (permit.grant, permit.act_digest, permit.attempt) == ("R1", which.digest(), attempt)
     else:
         with pytest.raises(Refused):
-            grants.spend(one, which, attempt, spent=spent, permit_id="P1", **now)
+            grants.spend(one, which, attempt, past=past, permit_id="P1", **now)
 
 
 @given(wall=jumps, boot=st.integers(0, DAY), later=st.integers(0, DAY))

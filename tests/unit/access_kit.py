@@ -55,9 +55,11 @@ class FakeClock:
 @dataclass
 class MemoryJournal:
     entries: list[Entry] = field(default_factory=list)
+    clock: FakeClock | None = None
 
     async def append(self, event: Event) -> Entry:
-        entry = Entry(len(self.entries) + 1, NOW, event, hashlib.sha256(str(event).encode()).hexdigest())
+        at_ms = self.clock.wall if self.clock is not None else NOW
+        entry = Entry(len(self.entries) + 1, at_ms, event, hashlib.sha256(str(event).encode()).hexdigest())
         self.entries.append(entry)
         return entry
 
@@ -230,6 +232,10 @@ def act(step: str = "revert", member: str = "gw1", word: str = "revert", timeout
     )
 
 
+def undo_act(step: str = "revert", member: str = "gw1", word: str = "apply", timeout: float = 60.0) -> Act:
+    return act(f"{step}.undo", member, word, timeout)
+
+
 def plan(word: str = "revert", run: str = "RUN1", timeout: float = 60.0, operator: str = "asha") -> Plan:
     read = Act(
         step="rate",
@@ -246,7 +252,14 @@ def plan(word: str = "revert", run: str = "RUN1", timeout: float = 60.0, operato
         inputs=(("window", Value(type="duration", text="15m", origin="default")),),
         steps=(
             PlannedStep(id="rate", kind="sql", mode="read", title="rate", acts=(read,)),
-            PlannedStep(id="revert", kind="ssh", mode="write", title="revert", acts=(act(word=word, timeout=timeout),)),
+            PlannedStep(
+                id="revert",
+                kind="ssh",
+                mode="write",
+                title="revert",
+                acts=(act(word=word, timeout=timeout),),
+                undo=(undo_act(),),
+            ),
         ),
         incident="INC-1001",
         date="2026-02-02",
@@ -264,6 +277,9 @@ class World:
     policy: dict[str, object] = field(default_factory=dict)
     revoked: str = ""
     waited: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.journal.clock = self.clock
 
     @property
     def roster(self) -> Roster:

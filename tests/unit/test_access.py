@@ -139,7 +139,7 @@ async def test_from_request_to_permit(world: World) -> None:
     permit = await spent(world, grant)
     assert permit.act_digest == act().digest()
     ended = await use.end(grant, "COMPLETED", journal=world.journal)
-    assert ended == await use.end(grant, "REVOKED", journal=world.journal)
+    assert ended == await use.end(grant, "GIVEN_BACK", journal=world.journal)
     kinds = [type(entry.event) for entry in world.journal.entries]
     assert kinds == [Requested, SignedOff, GrantActivated, PermitSpent, GrantEnded]
 
