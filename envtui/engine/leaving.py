@@ -13,7 +13,8 @@ CUT = 5.0
 async def leave(task: RunTask, deadline: float) -> None:
     """Stop a run for good. What was going on ends in the ledger; a run that waits for a person stays open there.
 
-    A read is cancelled at once. A write has `deadline` seconds; then it is cut off, and the ledger says in doubt.
+    A read is cancelled at once. A write has `deadline` seconds; then it is cut off, and the ledger says in doubt. One that
+    was told to go on without us does: the run stays open, too.
     """
     busy = task.busy
     task.interrupt()
@@ -22,7 +23,7 @@ async def leave(task: RunTask, deadline: float) -> None:
     if not await _idle(task, deadline):
         task.interrupt(writes=True)
         await _idle(task, CUT)
-    if not task.busy and task.run.word is None and not task.run.in_doubt:
+    if not task.busy and task.run.word is None and not task.run.in_doubt and not task.run.detached:
         await task.abandon("left while it went on")
 
 
