@@ -172,7 +172,7 @@ class _Doors(Mapping[str, Reader]):
     def writer(self, permit: Permit, act: Act) -> Writer:
         """The one way to write: a connection with the write credential, for this permit and this act."""
         if act.place.kind == "ssh":
-            from envtui.outside.ssh.session import SshWriter
+            from envtui.outside.ssh.writing import SshWriter
 
             return SshWriter(permit, self._ssh())
         if act.place.kind == "sql":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from envtui.core.access import Permit
 from envtui.core.act import Act, Bytes, Mode, Place, SshCall
 from envtui.core.environment import Credential, Environment, Identity, SshTarget
 from envtui.core.errors import SecretMissing
+from envtui.core.ports import Reading, Started
 from envtui.core.secret import Secret
+from envtui.outside.ssh.ending import SshEnder
 from envtui.outside.ssh.known_hosts import KnownHosts
 from envtui.outside.ssh.links import Setting
-from envtui.outside.ssh.session import SshReader, SshWriter
+from envtui.outside.ssh.session import SshReader
+from envtui.outside.ssh.writing import SshWriter
 
 ASKS_ID = ("printenv", "ENVTUI_TEST_ID")
 
@@ -64,6 +68,7 @@ class House:
         self._targets: dict[str, Any] = {}
         self._places: dict[str, Place] = {}
         self._reader: SshReader | None = None
+        self._ender: SshEnder | None = None
 
     def target(
         self,
@@ -120,7 +125,15 @@ class House:
         return self._reader
 
     def act(
-        self, target: str, *argv: str, mode: Mode = "read", as_: str = "", timeout: float = 30.0, **call: Any
+        self,
+        target: str,
+        *argv: str,
+        mode: Mode = "read",
+        as_: str = "",
+        timeout: float = 30.0,
+        idle: float = 0.0,
+        detach: bool = False,
+        **call: Any,
     ) -> Act:
         place = self._places[target]
         credential = place.credential if mode == "read" else f"{target}-w"
@@ -142,6 +155,8 @@ class House:
             ),
             call=SshCall(**fields),
             timeout=timeout,
+            idle_timeout=idle,
+            detach=detach,
         )
 
     async def open(self, target: str) -> Any:
@@ -151,18 +166,50 @@ class House:
         return await self.reader.read(self.act(target, *argv, **more), sink or Collected())
 
     async def write(self, target: str, *argv: str, sink: Any = None, **more: Any) -> Any:
-        act = self.act(target, *argv, mode="write", **more)
-        permit = permit_for(act)
-        return await SshWriter(permit, self.setting()).write(permit, act, sink or Collected())
+        return await self.sent(target, *argv, **more).done(sink or Collected())
+
+    def sent(self, target: str, *argv: str, **more: Any) -> Attempt:
+        """A write with its permit, ready to be done, and what finds and ends it."""
+        return Attempt(self, self.act(target, *argv, mode="write", **more))
+
+    @property
+    def ender(self) -> SshEnder:
+        self._ender = self._ender or SshEnder(self.setting())
+        return self._ender
 
     async def close(self) -> None:
         if self._reader:
             await self._reader.close()
+        if self._ender:
+            await self._ender.close()
         self.executor.shutdown(wait=False)
+
+
+class Attempt:
+    """One write with its own permit. `folder` is its state directory under a home."""
+
+    def __init__(self, house: House, act: Act) -> None:
+        self.act = act
+        self.permit = permit_for(act)
+        self.writer = SshWriter(self.permit, house.setting())
+        self.started = Started(act=act, permit=self.permit.id, attempt=1)
+
+    async def done(self, sink: Any, keep: bool = False) -> Reading:
+        """Write it as the engine does: what the target keeps is removed after it, unless `keep`."""
+        try:
+            reading = await self.writer.write(self.permit, self.act, sink)
+            if not keep and not reading.running:
+                await self.writer.forget()
+            return reading
+        finally:
+            await self.writer.close()
+
+    def folder(self, home: Path) -> Path:
+        return home / ".envtui" / self.act.place.member / self.permit.id
 
 
 def permit_for(act: Act) -> Permit:
     """What `rules.grants.spend` issues, for this act."""
-    made = Permit._issue(id="p1", grant="g1", run="r1", act_digest=act.digest(), attempt=1)
+    made = Permit._issue(id=f"P{secrets.token_hex(8)}", grant="g1", run="r1", act_digest=act.digest(), attempt=1)
     assert isinstance(made, Permit)
     return made

@@ -26,6 +26,7 @@ class Server:
     host_keys: dict[str, str]
     pid: int
     log: Path
+    home: Path  # what HOME is there for whoever runs the tests
 
     @property
     def address(self) -> str:
@@ -69,6 +70,8 @@ class Servers:
         port = port or free_port()
         here = Path(tempfile.mkdtemp(prefix=f"sshd-{port}-", dir=self.folder))
         here.chmod(0o755)
+        home = here / "home"
+        home.mkdir()
         publics: dict[str, str] = {}
         lines = []
         for number, kind in enumerate(host_keys):
@@ -85,6 +88,8 @@ class Servers:
             + f"\nPort {port}\nListenAddress 127.0.0.1\nPidFile none\nUsePAM no\nStrictModes no\nLogLevel VERBOSE\n"
             f"AuthorizedKeysFile {authorized}\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
             f"PermitRootLogin yes\nMaxStartups 200\nPrintMotd no\nSetEnv ENVTUI_TEST_ID={identity}\n{options}\n"
+            # A write keeps its state in the home, and not in that of whoever runs the tests.
+            f"Match User {ME}\nSetEnv ENVTUI_TEST_ID={identity} HOME={home}\n"
         )
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
@@ -93,7 +98,7 @@ class Servers:
             process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL, stderr=file)
         self.stack.callback(_end, process)
         _wait_for(port, process, log)
-        return Server(port, identity, publics, process.pid, log)
+        return Server(port, identity, publics, process.pid, log, home)
 
     def account(self, name: str, shell: str, files: dict[str, str] | None = None) -> str:
         """An account of this run with a login shell and start files; needs root."""

@@ -17,7 +17,7 @@ from sshd import SSHD, Server, Servers, servers
 from envtui.core.access import Permit
 from envtui.core.act import Ref, SecretRef
 from envtui.core.errors import Failed, InDoubt, Refused, SecretMissing, TimedOut, Unreachable, UsageError
-from envtui.outside.ssh.session import SshWriter
+from envtui.outside.ssh.writing import SshWriter
 
 pytestmark = [pytest.mark.servers, pytest.mark.skipif(SSHD is None, reason="NO sshd: nothing of SSH WAS TESTED")]
 

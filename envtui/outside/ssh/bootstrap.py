@@ -25,13 +25,13 @@ import msgspec
 
 from envtui.core.errors import UsageError
 
-DECODE = 'eval "$(printf %b "$(echo $1|LC_ALL=C tr XY_ Z-^)")"'
+DECODED = '$(printf %b "$(echo {}|LC_ALL=C tr XY_ Z-^)")'
+"""For /bin/sh: what a payload says."""
+
+DECODE = f'eval "{DECODED.format("$1")}"'
 """For /bin/sh, with the payload as `$1`; without quote, backslash, bang or newline, so that any shell may single-quote it."""
 
-DECODE_STDIN = (
-    "read envtui_p&&case $envtui_p in $1_*)"
-    'eval "$(printf %b "$(echo ${envtui_p#$1}|LC_ALL=C tr XY_ Z-^)")";;*)exit 98;esac'
-)
+DECODE_STDIN = f'read envtui_p&&case $envtui_p in $1_*)eval "{DECODED.format("${envtui_p#$1}")}";;*)exit 98;esac'
 """The same with the payload as the first line of stdin; `read` takes not a byte more, the rest belongs to the command. The
 line begins with a token, `$1`: of what a start file has left over of it, nothing is run, nor of the command's own input."""
 
@@ -63,11 +63,15 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """`line` is for the login shell, `preamble` goes to stdin before the command's own input."""
+    """`line` is for the login shell, `preamble` goes to stdin before the command's own input.
+
+    `account`: as whom sudo starts /bin/sh itself, and not only the command; '' for nobody else.
+    """
 
     line: str
     preamble: bytes
     nonce: str
+    account: str = ""
 
 
 def nonce() -> str:
@@ -80,15 +84,35 @@ def launch(command: Command, nonce: str, reads: bool = True) -> Launch:
 
     Raises UsageError for what sh cannot carry.
     """
-    if not (reads or command.hidden) and _plain(command):
-        program = b";".join(_parts(command, nonce, _bare, b"</dev/null")).decode()
+    if not (reads or command.hidden) and is_plain(command):
+        program = b";".join(_parts(command, nonce, bare, b"</dev/null")).decode()
         if len(program) <= LINE_LIMIT:
             return Launch(f"exec /bin/sh -c '{program}'", b"", nonce)
-    payload = "".join(f"_0{byte:03o}" for byte in b"\n".join(_parts(command, nonce)))
+    payload = encoded(b"\n".join(_parts(command, nonce)))
     if reads or command.hidden or len(payload) > LINE_LIMIT:
         token = nonce[::-1]  # not the nonce: a command may list the processes of its host
         return Launch(f"exec /bin/sh -c '{DECODE_STDIN}' sh {token}", f"{token}{payload}\n".encode(), nonce)
     return Launch(f"exec /bin/sh -c '{DECODE}' sh {payload}", b"", nonce)
+
+
+def as_account(account: str) -> tuple[str, ...]:
+    """What makes another account of the words after it; nothing for ''. Raises UsageError for what is no account's name."""
+    if not account:
+        return ()
+    if not _ACCOUNT.fullmatch(account):
+        raise UsageError(f"{account!r} is no account's name.", "Check `as:`.")
+    return ("sudo", "-n", *(() if account == "root" else ("-u", account)), "--")
+
+
+def encoded(program: bytes) -> str:
+    """The payload that stands for a program."""
+    return "".join(f"_0{byte:03o}" for byte in program)
+
+
+def body(command: Command, quote: Quote, before: bytes) -> bytes:
+    """For a subshell that becomes the command, whoever its account is: its environment, `before`, and the command itself."""
+    command = msgspec.structs.replace(command, account="")
+    return b"%s%s;exec %s" % (_exports(command, quote), before, b" ".join(map(quote, _words(command))))
 
 
 class Frame:
@@ -149,20 +173,20 @@ class Frame:
         self.noise += data[: NOISE_KEPT - len(self.noise)]
 
 
-def _parts(command: Command, nonce: str, quoted: Quote | None = None, redirect: bytes = b"") -> list[bytes]:
+def _parts(command: Command, nonce: str, quote: Quote | None = None, redirect: bytes = b"") -> list[bytes]:
     """The program as commands in order; `redirect` is the command's own."""
-    quoted = quoted or _quoted
+    quote = quote or quoted
     lines = [f"envtui_n={nonce};printf ${{envtui_n}}b;printf ${{envtui_n}}b>&2".encode()]
     if command.cwd:
         folder = command.cwd if command.cwd.startswith(b"/") else b"./" + command.cwd
-        lines.append(b"CDPATH= cd %s||{ %s; exit 1; }" % (quoted(folder), _ending(NO_DIRECTORY)))
+        lines.append(b"CDPATH= cd %s||{ %s; exit 1; }" % (quote(folder), _ending(NO_DIRECTORY)))
     # In a subshell, so that neither env nor exec reach the shell that writes the end mark.
-    lines.append(b"(%sexec %s %s)" % (_exports(command, quoted), b" ".join(map(quoted, _words(command))), redirect))
+    lines.append(b"(%sexec %s %s)" % (_exports(command, quote), b" ".join(map(quote, _words(command))), redirect))
     lines.append(b"envtui_r=$?;%s;exit $envtui_r" % _ending("$envtui_r"))
     return lines
 
 
-def _plain(command: Command) -> bool:
+def is_plain(command: Command) -> bool:
     """Nothing in it is syntax to any shell."""
     return all(_PLAIN.fullmatch(text) for text in (*_words(command), command.cwd, *(value for _, value in command.env)))
 
@@ -181,20 +205,18 @@ def _words(command: Command) -> tuple[bytes, ...]:
         raise UsageError("A program's name does not begin with '-'.", "Check the first word of argv.")
     if not command.account:
         return words
-    if not _ACCOUNT.fullmatch(command.account):
-        raise UsageError(f"{command.account!r} is no account's name.", "Check `as:`.")
+    sudo = tuple(word.encode() for word in as_account(command.account))
     if command.env:  # sudo clears the environment
         if b"=" in words[0]:
             raise UsageError("With env and as, a program's name has no '='.", "Check the first word of argv.")
         words = (b"/usr/bin/env", *(f"{_checked(name)}=".encode() + value for name, value in command.env), *words)
-    other = () if command.account == "root" else (b"-u", command.account.encode())
-    return (b"sudo", b"-n", *other, b"--", *words)
+    return (*sudo, *words)
 
 
-def _exports(command: Command, quoted: Quote) -> bytes:
+def _exports(command: Command, quote: Quote) -> bytes:
     if command.account:
         return b""
-    return b"".join(b"export %s=%s;" % (_checked(name).encode(), quoted(value)) for name, value in command.env)
+    return b"".join(b"export %s=%s;" % (_checked(name).encode(), quote(value)) for name, value in command.env)
 
 
 def _checked(name: str) -> str:
@@ -203,12 +225,12 @@ def _checked(name: str) -> str:
     return name
 
 
-def _quoted(word: bytes) -> bytes:
+def quoted(word: bytes) -> bytes:
     if b"\0" in word:
         raise UsageError("A zero byte cannot be part of a command.", "Give such data by stdin.")
     return b"'" + word.replace(b"'", b"'\\''") + b"'"
 
 
-def _bare(word: bytes) -> bytes:
+def bare(word: bytes) -> bytes:
     """A plain word, for a program that stands in single quotes itself."""
     return b'"' + word + b'"'

@@ -6,6 +6,7 @@ itself is done, so nobody waits for the channel.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -37,6 +38,9 @@ GATHER = 0.001
 STATUS_WAIT = 5.0
 """Seconds for the exit status after both streams ended."""
 
+SUDO = re.compile(r"sudo(-rs)?: |Sorry, user |.* is not (in the sudoers file|allowed to )")
+"""How sudo's own words begin."""
+
 
 class Discard:
     """A sink for what only the program itself reads."""
@@ -49,23 +53,32 @@ class Discard:
 
 
 class Exchange:
-    """Runs once, in a thread. `sent` tells whether the command can have reached the host."""
+    """Runs once, in a thread. `sent` tells whether the command can have reached the host.
 
-    def __init__(self, link: Link, launch: Launch, stdin: bytes, sink: Sink, timeout: float) -> None:
+    `timeout` in seconds, and so is `idle`: silence on both streams for that long counts as one (0: never).
+    """
+
+    def __init__(self, link: Link, launch: Launch, stdin: bytes, sink: Sink, timeout: float, idle: float = 0.0) -> None:
         self.sent = False
         self._link = link
         self._launch = launch
         self._stdin = launch.preamble + stdin
         self._timeout = timeout
+        self._idle = idle
         self._news = _News()
-        self._stopped = False
+        self._stopped = ""
         self._started: float | None = None
         self._heads = (_Head(sink.out), _Head(sink.err))
         self._out, self._err = (Frame(launch.nonce, head.add) for head in self._heads)
 
-    def stop(self) -> None:
-        """From any thread: end it like a timeout."""
-        self._stopped = True
+    @property
+    def status(self) -> str:
+        """Three characters, when it ended: an exit status, or a word of the program's own."""
+        return self._out.status or self._err.status
+
+    def stop(self, what: str = "was cancelled") -> None:
+        """From any thread: end it like a timeout. `what` goes into the message."""
+        self._stopped = what
         self._news.set()
 
     def overdue(self, grace: float) -> bool:
@@ -121,8 +134,10 @@ class Exchange:
             threading.Thread(target=send, name="ssh-stdin", daemon=True).start()
 
     def _drain(self, channel: paramiko.Channel, deadline: float) -> None:
+        heard = time.monotonic()
         while not (self._out.status and self._err.status):
-            self._news.wait(max(0.0, deadline - time.monotonic()))
+            until = min(deadline, heard + self._idle) if self._idle else deadline
+            self._news.wait(max(0.0, until - time.monotonic()))
             self._news.rearm()
             ended = channel.eof_received or channel.closed  # looked at first: what came before it is drained below
             while True:
@@ -130,7 +145,9 @@ class Exchange:
                 out = channel.recv(CHUNK) if channel.recv_ready() else b""
                 err = channel.recv_stderr(CHUNK) if channel.recv_stderr_ready() else b""
                 if not out and not err:
+                    self._check_silence(heard)
                     break
+                heard = time.monotonic()
                 if out:
                     self._out.feed(out)
                 if err:
@@ -145,15 +162,23 @@ class Exchange:
         self._err.finish()
 
     def _check(self, deadline: float) -> None:
-        if self._stopped or time.monotonic() >= deadline:
-            what = "was cancelled" if self._stopped else f"took longer than {self._timeout:g} s"
-            raise TimedOut(
-                f"The command on {self._link.endpoint.member} {what}; it may still be running there.",
-                "Look for it on the host before you try again; what it printed until then is kept.",
-            )
+        if self._stopped:
+            raise self._timed_out(self._stopped)
+        if time.monotonic() >= deadline:
+            raise self._timed_out(f"took longer than {self._timeout:g} s")
+
+    def _check_silence(self, heard: float) -> None:
+        if self._idle and time.monotonic() >= heard + self._idle:
+            raise self._timed_out(f"said nothing for {self._idle:g} s")
+
+    def _timed_out(self, what: str) -> TimedOut:
+        return TimedOut(
+            f"The command on {self._link.endpoint.member} {what}; it may still be running there.",
+            "Look for it on the host before you try again; what it printed until then is kept.",
+        )
 
     def _reading(self, channel: paramiko.Channel, seconds: float) -> Reading:
-        status = self._out.status or self._err.status
+        status = self.status
         if not status:
             channel.status_event.wait(STATUS_WAIT)
             code = channel.exit_status
@@ -176,7 +201,15 @@ class Exchange:
         )
 
     def _no_shell(self, code: int) -> Refused:
-        said = (self._out.noise + self._err.noise).decode("utf-8", "replace").strip()[:200]
+        noise = (self._out.noise + self._err.noise).decode("utf-8", "replace").strip()
+        said = noise[:200]
+        account = self._launch.account
+        if account and (refused := next(filter(SUDO.match, noise.splitlines()), "")):
+            return Refused(
+                f"{self._link.endpoint.member} does not let {self._link.endpoint.user} act as {account}: {refused[:200]}",
+                f"sudoers there must let it run /bin/sh as {account} without a password: the shell that starts a write, keeps "
+                "its state and can end it must be that account's too.",
+            )
         return Refused(
             f"{self._link.endpoint} did not start /bin/sh: it exited with {code}"
             + (f" and said {said!r}." if said else "."),

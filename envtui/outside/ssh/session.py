@@ -1,6 +1,7 @@
-"""Reading and writing over SSH: different types, with different credentials, on different connections.
+"""Reading over SSH, and what reading and writing share: a call in bytes, and one command carried out in a thread.
 
-Nothing is sandboxed: a read is as harmless as its account makes it, so the protection that is claimed is 'advisory'.
+Writes are in `writing`: another type, with another credential, on other connections. Nothing is sandboxed: a read is as
+harmless as its account makes it, so the protection that is claimed is 'advisory'.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from envtui.core.access import Permit
 from envtui.core.act import Act, Ref, SecretRef, SshCall, Text, texts
-from envtui.core.errors import EnvtuiError, InDoubt, Refused, TimedOut, Unreachable, UsageError
-from envtui.core.ports import Reading, Sent, Shown, Sink, unsent
+from envtui.core.errors import EnvtuiError, Refused, TimedOut, UsageError
+from envtui.core.ports import Reading, Shown, Sink
 
 from .bootstrap import Command, launch, nonce
 from .links import Links, Opened, Setting
@@ -45,9 +45,9 @@ class SshReader:
         """Do one read. Raises what `open` raises, TimedOut, Refused, and Failed when the step's directory is missing."""
         if act.mode != "read":
             raise Refused(f"{act.id} is a write, and this connection is for reads.", "Ask for write access.")
-        command, stdin = await _filled(act, self._links.setting)
+        command, stdin = await filled(act, self._links.setting)
         opened = await self._links.get(act.place, "read")
-        reading = await _perform(self._links, opened, _exchange(opened, act, command, stdin, sink))
+        reading = await perform(self._links, opened, _exchange(opened, act, command, stdin, sink))
         if act.place.as_ and reading.exit == 1 and not reading.stdout and reading.stderr.startswith(_SUDO):
             said = reading.stderr.decode("utf-8", "replace").strip().splitlines()[0][:200]
             raise Refused(
@@ -74,55 +74,14 @@ class SshReader:
         await self._links.close()
 
 
-class SshWriter:
-    """The Writer of ssh targets: one permit, one act, one connection of its own, closed after it."""
-
-    def __init__(self, permit: Permit, setting: Setting) -> None:
-        if not isinstance(permit, Permit):
-            raise TypeError("a writer needs a permit")
-        self._permit = permit
-        self._spent = False
-        self._links = Links(setting)
-
-    async def write(self, permit: Permit, act: Act, sink: Sink, sent: Sent = unsent) -> Reading:
-        """Do the permitted act, once.
-
-        Raises InDoubt when the command was sent and its outcome is not known. Every other error means that it did not
-        happen: Unreachable, AuthenticationFailed, SecretMissing, WrongIdentity, Refused, Failed.
-        """
-        if permit is not self._permit or self._spent or act.mode != "write" or act.digest() != permit.act_digest:
-            raise Refused(f"The permit is not for {act.id}, or it was used already.", "Nothing was sent.")
-        self._spent = True
-        try:
-            command, stdin = await _filled(act, self._links.setting)
-            opened = await self._links.get(act.place, "write")
-            exchange = _exchange(opened, act, command, stdin, sink)
-            try:
-                reading = await _perform(self._links, opened, exchange)
-            except (TimedOut, Unreachable) as error:
-                if not exchange.sent:
-                    raise
-                raise _in_doubt(act, error.message) from error
-            if reading.exit is None:
-                raise _in_doubt(act, "The command ended without a status.")
-            return reading
-        finally:
-            await self._links.close()
-
-    async def forget(self) -> None:
-        """Nothing is kept there."""
-
-    async def close(self) -> None:
-        await self._links.close()
-
-
 def _exchange(opened: Opened, act: Act, command: Command, stdin: bytes, sink: Sink) -> Exchange:
     from .exchange import Exchange
 
-    return Exchange(opened.link, launch(command, nonce(), reads=bool(stdin)), stdin, sink, act.timeout)
+    start = launch(command, nonce(), reads=bool(stdin))
+    return Exchange(opened.link, start, stdin, sink, act.timeout, act.idle_timeout)
 
 
-async def _perform(links: Links, opened: Opened, exchange: Exchange) -> Reading:
+async def perform(links: Links, opened: Opened, exchange: Exchange) -> Reading:
     """Run it in a thread. When the waiting task is cancelled the channel is closed first; the remote command may go on."""
     loop = asyncio.get_running_loop()
     opened.users += 1
@@ -156,7 +115,7 @@ async def _perform(links: Links, opened: Opened, exchange: Exchange) -> Reading:
         links.release(opened)
 
 
-async def _filled(act: Act, setting: Setting) -> tuple[Command, bytes]:
+async def filled(act: Act, setting: Setting) -> tuple[Command, bytes]:
     """The call in bytes, secrets in their places. A command with a secret in it goes by stdin, never on a command line."""
     call = act.call
     if not isinstance(call, SshCall):
@@ -188,9 +147,3 @@ async def _bytes(text: Text, setting: Setting) -> bytes:
             (await setting.secrets.resolve(part.reference, part.name)).reveal() if isinstance(part, SecretRef) else part
         )
     return "".join(words).encode("utf-8", "surrogateescape")
-
-
-def _in_doubt(act: Act, why: str) -> InDoubt:
-    return InDoubt(
-        f"{act.id} was sent and its outcome is not known. {why}", "Look at the host before anything else is done."
-    )
