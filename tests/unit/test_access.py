@@ -10,6 +10,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 from access_kit import NOW, DictTracker, MemoryJournal, World, act, make_keys, plan
+from access_steps import activated, asked, granted, received, reviewed, signed, spent, standing
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -18,10 +19,8 @@ from envtui.core.access import Grant, Permit, Request, Signed, namespace
 from envtui.core.act import Plan
 from envtui.core.errors import EnvtuiError, Refused, TimedOut, Unsound, UsageError
 from envtui.core.events import GrantActivated, GrantEnded, PermitSpent, Requested, SignedOff, SignOffRefused
-from envtui.core.ports import Signature, Signer, Verifier
+from envtui.core.ports import Signature
 from envtui.rules import grants, paste
-
-REASON = "The gateway answers 403 to everyone"
 
 
 @pytest.fixture(scope="module")
@@ -34,80 +33,6 @@ def world(keys) -> World:
     made = World(keys)
     made.tracker.open()
     return made
-
-
-async def asked(world: World, **changes) -> str:
-    given = {"plan": plan(), "incident_id": "INC-1001", "reason": REASON, "ttl_ms": 0, **changes}
-    signer = given.pop("signer", world.keys.signer("asha"))
-    _, block = await use.ask(
-        given["plan"], given["incident_id"], given["reason"], given["ttl_ms"],
-        terms=world.terms(), signer=signer, tracker=world.tracker, journal=world.journal, clock=world.clock,
-        waiting=world.waited.append, full=given.get("full", False),
-    )  # fmt: skip
-    return block
-
-
-async def reviewed(world: World, block: str, replan: Callable[[Request], Plan] | None = None) -> use.Review:
-    return await use.review(
-        block, terms=world.terms("laptop-b"), replan=replan or world.replan, verifier=world.verifier,
-        tracker=world.tracker, clock=world.clock,
-    )  # fmt: skip
-
-
-async def signed(
-    world: World, review: use.Review, who: str | Signer = "meera", verdict="approve", machine: str = "laptop-b", why=""
-) -> str:
-    signer = world.keys.signer(who) if isinstance(who, str) else who
-    return await use.sign(
-        review,
-        verdict,
-        terms=world.terms(machine),
-        signer=signer,
-        clock=world.clock,
-        waiting=world.waited.append,
-        reason=why,
-    )
-
-
-async def received(world: World, block: str, verifier: Verifier | None = None):
-    return await use.receive(
-        block,
-        "RUN1",
-        terms=world.terms(),
-        verifier=verifier or world.verifier,
-        journal=world.journal,
-        clock=world.clock,
-    )
-
-
-async def activated(world: World, run_plan: Plan | None = None) -> Grant:
-    return await use.activate(
-        "RUN1", terms=world.terms(), plan=run_plan or plan(), verifier=world.verifier, tracker=world.tracker,
-        journal=world.journal, clock=world.clock,
-    )  # fmt: skip
-
-
-async def standing(world: World) -> use.Standing:
-    return await use.status(
-        "RUN1", terms=world.terms(), plan=plan(), verifier=world.verifier, journal=world.journal, clock=world.clock
-    )
-
-
-async def spent(world: World, grant: Grant, what=None, attempt: int = 1) -> Permit:
-    return await use.spend(
-        grant,
-        what or act(),
-        attempt,
-        terms=world.terms(),
-        tracker=world.tracker,
-        journal=world.journal,
-        clock=world.clock,
-    )
-
-
-async def granted(world: World) -> Grant:
-    await received(world, await signed(world, await reviewed(world, await asked(world))))
-    return await activated(world)
 
 
 def forged(world: World, who: str, name: str, body: bytes, kind: str) -> Callable[[], object]:
