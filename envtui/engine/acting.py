@@ -57,6 +57,7 @@ class Acting:
         append: Append,
         recording: Callable[[str, Transcript], None],
         connected: Callable[[Shown, str], None],
+        begun: int = 0,
     ) -> None:
         self._run = run
         self._environment = environment
@@ -64,7 +65,7 @@ class Acting:
         self._append = append
         self._recording = recording
         self._connected = connected
-        self._count = 0
+        self._count = begun  # acts of this run in processes before this one: each transcript has its own name
         self._seen: set[tuple[str, str]] = set()
 
     async def read(

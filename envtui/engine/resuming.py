@@ -14,7 +14,7 @@ import msgspec
 
 from envtui.core.act import Act, Plan
 from envtui.core.errors import Refused, UsageError
-from envtui.core.events import Entry, Requested, Resumed, RunStarted
+from envtui.core.events import ActIntended, Entry, Requested, Resumed, RunStarted
 from envtui.core.tree import Book
 from envtui.rules import left as rules
 from envtui.rules.plan import make_plan
@@ -36,6 +36,7 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
     book: Book
     again: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
+    begun: int = 0  # acts
 
 
 async def left(session: EnvironmentSession, run_id: str) -> Left:
@@ -60,7 +61,14 @@ async def left(session: EnvironmentSession, run_id: str) -> Left:
         (e.event.plan for e in reversed(entries) if isinstance(e.event, Resumed) and e.event.plan), event.plan
     )
     said = () if same else rules.differences(before, signed, masked) or (_BESIDES,)
-    return Left(run=run, plan=signed, book=book, again=rules.again(run, signed, book.runbook), differences=said)
+    return Left(
+        run=run,
+        plan=signed,
+        book=book,
+        again=rules.again(run, signed, book.runbook),
+        differences=said,
+        begun=sum(isinstance(entry.event, ActIntended) for entry in entries),
+    )
 
 
 async def take_up(session: EnvironmentSession, found: Left, accepted: bool = False) -> RunTask:
@@ -108,7 +116,7 @@ async def adopt(session: EnvironmentSession, found: Left) -> RunTask:
     known = session.task(found.run.id)
     if known is not None and known.busy:
         raise Refused(f"Run {found.run.id} is going on here.", "Stop it first.")
-    task = session.bring(found.run, found.plan, found.book.runbook)
+    task = session.bring(found.run, found.plan, found.book.runbook, found.begun)
     if found.run.grant is not None and session.access.grant(found.run.id) is None:
         await session.access.orphaned(task)
     return task

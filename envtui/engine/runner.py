@@ -81,6 +81,7 @@ class RunTask:
         changed: Callable[[], None],
         connected: Callable[[Shown, str], None],
         spend: Spend,
+        begun: int = 0,
     ) -> None:
         self.run = run
         self.plan = plan
@@ -88,7 +89,7 @@ class RunTask:
         self._ways = ways
         self._changed = changed
         self._spend = spend
-        self._acting = Acting(run.id, environment, ways, self._append_act, self.recording, connected)
+        self._acting = Acting(run.id, environment, ways, self._append_act, self.recording, connected, begun)
         self.observers: list[Callable[[Entry], None]] = []
         self.lock = asyncio.Lock()
         self._stopping = Stopping(ways.clock)

@@ -256,10 +256,13 @@ class EnvironmentSession:
         await task.settle()
         return task
 
-    def bring(self, run: Run, plan: Plan, runbook: Runbook) -> RunTask:
-        """The run in this process and in no other, as it stands. Raises Refused while another process has it."""
+    def bring(self, run: Run, plan: Plan, runbook: Runbook, begun: int = 0) -> RunTask:
+        """The run in this process and in no other, as it stands. Raises Refused while another process has it.
+
+        `begun`: how many acts of it were begun before.
+        """
         self.hold(run.id)
-        task = RunTask(run, plan, runbook, self.environment, self.ways, self._tell, self.connected, self._spend)
+        task = RunTask(run, plan, runbook, self.environment, self.ways, self._tell, self.connected, self._spend, begun)
         self._tasks[run.id] = task
         return task
 
