@@ -176,6 +176,10 @@ class TestWarnings:
         found = said(tree.parent)
         assert any("no way leads to rows" in each for each in found)
 
+    def test_a_step_that_may_be_skipped_leads_on_although_it_says_next(self, tree: Path) -> None:
+        edit(tree / "books/look.yaml", "argv: [uptime]", 'argv: [uptime], if: "${run.operator} == asha", next: last')
+        assert said(tree.parent) == []
+
     def test_no_host_keys(self, tree: Path) -> None:
         (tree / "known_hosts").unlink()
         assert "known_hosts is missing or empty" in only(tree)

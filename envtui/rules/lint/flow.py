@@ -31,7 +31,7 @@ def lint_flow(runbook: Runbook, report: Report) -> None:
             elif target != END:
                 remedy = f"Known: {', '.join(places)}, {END}."
                 report.error(("steps", index, *where), f"there is no step {target!r}.", remedy)
-        goes_on = step.next is None and not isinstance(step, ChooseStep)
+        goes_on = step.if_ is not None or (step.next is None and not isinstance(step, ChooseStep))  # skipped: the next
         if goes_on and index + 1 < len(runbook.steps):
             to.add(index + 1)
         edges.append(to)
