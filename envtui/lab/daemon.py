@@ -7,6 +7,7 @@ outlives the terminal that started it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
@@ -19,11 +20,13 @@ from typing import Any
 
 import asyncssh
 import msgspec
+import psycopg
 
 from envtui.core.errors import EnvtuiError
 from envtui.lab import keeper
+from envtui.lab.backups import back_up, equip
 from envtui.lab.copy import Filling, fill
-from envtui.lab.database import AccessLog, Line, connect, make_passwords, refill, seed
+from envtui.lab.database import APPLICATION, AccessLog, Line, make_passwords, put_back, seed
 from envtui.lab.gateway import Gateway, PolicyStore
 from envtui.lab.hosts import Account, Machine, Route, Sshd
 from envtui.lab.layout import WORKSPACE, Facts, Lab, hold, sweep
@@ -54,7 +57,6 @@ class LiveEnvironment:
         self._jwt_secret = secrets.token_bytes(32)
         self.sshds: dict[str, Sshd] = {}
         self.gateways: dict[str, Gateway] = {}
-        self._owner: Any = None
         self._log: AccessLog | None = None
         self._line: Line | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -66,8 +68,8 @@ class LiveEnvironment:
         """Everything but the cluster, which is up already."""
         world = self.world
         self.identifier = await seed(self.dsn, world, self.secrets.passwords)
-        self._owner = await connect(self.dsn("gateway"))
-        self._log = AccessLog(self._owner)
+        backing_up = back_up(self.cluster) if world.backups_on else None
+        self._log = AccessLog(self.dsn("gateway", APPLICATION, self.secrets.passwords[APPLICATION]))
         for machine in self._machines():
             self.sshds[machine.host.name] = Sshd(machine)
             await self.sshds[machine.host.name].start()
@@ -82,6 +84,11 @@ class LiveEnvironment:
         if world.name == "production":
             self._line = Line(self.dsn, self.secrets.passwords)
             await self._line.form()
+        if backing_up is not None:
+            role = world.sql_write_role
+            equip(
+                self.sshds[world.backups_on].machine, self.cluster, role, self.secrets.passwords[role], await backing_up
+            )
 
     def _machines(self) -> list[Machine]:
         authorized = self._folder / "user_ca"
@@ -150,8 +157,9 @@ class LiveEnvironment:
             gateway.forget()
         if self._line is not None:
             await self._line.dissolve()
-        await self._log.flush()
-        await refill(self._owner, self.world)
+        with contextlib.suppress(psycopg.Error):  # closed to its clients: the lines come later
+            await self._log.flush()
+        await put_back(self.dsn, self.world)
         if self._line is not None:
             await self._line.form()
 
@@ -165,8 +173,8 @@ class LiveEnvironment:
             await gateway.close()
         for sshd in self.sshds.values():
             await sshd.close()
-        if self._owner is not None:
-            await self._owner.close()
+        if self._log is not None:
+            await self._log.close()
 
     def filling(self, registers: Path, signers: dict[str, str]) -> Filling:
         """What this environment's copy of its tree says instead of the sample's addresses, keys and identities."""

@@ -1,4 +1,8 @@
-"""What is in the lab's databases: roles, tables, sample rows, and in production a line of sessions that wait."""
+"""What is in the lab's databases: roles, tables, sample rows, and in production a line of sessions that wait.
+
+A database may be renamed, closed and replaced by a restored one while everything runs: who writes to it connects again,
+and a reset puts it back.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +20,12 @@ from envtui.lab.world import PEOPLE, World
 if TYPE_CHECKING:
     import psycopg
 
+APPLICATION = "gateway_app"
+"""The role of the gateways, which may do nothing but add to the access log."""
+
+_MARKER = "create table envtui_identity (environment text primary key)"
+
 _TABLES = """
-create table envtui_identity (environment text primary key);
 create table access_log (at timestamptz not null, status int not null, path text not null, client text not null,
                          host text not null);
 create index access_log_at on access_log (at);
@@ -56,45 +64,67 @@ async def connect(dsn: str, application: str = "envtui-lab") -> psycopg.AsyncCon
 
 def make_passwords(world: World) -> dict[str, str]:
     """A new password for each role of an environment."""
-    roles = [*PEOPLE, world.sql_write_role, *(("billing", "shop") if world.name == "production" else ())]
+    roles = [*PEOPLE, APPLICATION, world.sql_write_role, *(("billing", "shop") if world.database_behind else ())]
     return {role: secrets.token_urlsafe(12) for role in roles}
 
 
 async def seed(dsn_of: Any, world: World, passwords: Mapping[str, str]) -> str:
     """Make database, roles and rows. `dsn_of(dbname)` connects as superuser. Returns the system identifier."""
+    writer, owner_role = world.sql_write_role, world.owner or world.sql_write_role
     async with await connect(dsn_of("postgres")) as admin:
-        await admin.execute("create database gateway")
         for role, password in passwords.items():
             await _execute(admin, "create role {role} login password {password}", role=role, password=password)
+        if world.owner:
+            await _execute(admin, "create role {role} nologin", role=world.owner)
+            await _execute(admin, "grant {granted} to {role}", role=writer, granted=world.owner)
+        await _execute(admin, "create database gateway owner {role}", role=owner_role)
+        # What a restore beside and swap takes: to make a database, and to end the sessions of others. No superuser.
+        await _execute(admin, "alter role {role} createdb", role=writer)
+        await _execute(admin, "grant pg_signal_backend to {role}", role=writer)
+        await _mark(admin, world)
         cursor = await admin.execute("select system_identifier::text from pg_control_system()")
         row = await cursor.fetchone()
         assert row is not None
         identifier: str = row[0]
     async with await connect(dsn_of("gateway")) as owner:
         await owner.execute(_TABLES)
-        await owner.execute("insert into envtui_identity values (%s)", [world.name])
+        await _mark(owner, world)
+        for table in ("orders", "access_log", "envtui_identity"):
+            await _execute(owner, f"alter table {table} owner to {{role}}", role=owner_role)
         for person in PEOPLE:  # a role for each engineer: what they may see is granted, never pg_read_all_data
             await _execute(owner, "grant pg_monitor to {role}", role=person)
             await _execute(owner, "grant select on all tables in schema public to {role}", role=person)
-        writer = world.sql_write_role
-        if world.owns_tables:
-            await _execute(owner, "grant create on schema public to {role}", role=writer)
-            for table in ("orders", "access_log"):
-                await _execute(owner, f"alter table {table} owner to {{role}}", role=writer)
-            await _execute(owner, "grant select on envtui_identity to {role}", role=writer)
-        else:
-            await _execute(owner, "grant select on all tables in schema public to {role}", role=writer)
-            await _execute(owner, "grant update on orders to {role}", role=writer)
-            await _execute(owner, "grant pg_signal_backend to {role}", role=writer)
-            for role in ("billing", "shop"):
-                await _execute(owner, "grant select, update on orders to {role}", role=role)
+        await _execute(owner, "grant insert on access_log to {role}", role=APPLICATION)
+        await _execute(owner, "grant create on schema public to {role}", role=writer)
+        for role in passwords.keys() & {"billing", "shop"}:
+            await _execute(owner, "grant select, update on orders to {role}", role=role)
         await refill(owner, world)
     return identifier
+
+
+async def _mark(connection: psycopg.AsyncConnection[Any], world: World) -> None:
+    """Say whose this database is. Everybody may read that: it is asked before anything else."""
+    await connection.execute(_MARKER)
+    await connection.execute("insert into envtui_identity values (%s)", [world.name])
+    await connection.execute("grant select on envtui_identity to public")
+
+
+async def put_back(dsn_of: Any, world: World) -> None:
+    """One database `gateway`, open to everybody, with the rows of the start; what a restore left beside it is dropped."""
+    async with await connect(dsn_of("postgres")) as admin:
+        others = "select datname from pg_database where not datistemplate and datname not in ('postgres', 'gateway')"
+        for (name,) in await (await admin.execute(others)).fetchall():
+            await _execute(admin, "drop database {database} with (force)", database=name)
+        await admin.execute("alter database gateway allow_connections true")
+        await admin.execute("comment on database gateway is null")
+    async with await connect(dsn_of("gateway")) as owner:
+        await refill(owner, world)
 
 
 async def refill(owner: psycopg.AsyncConnection[Any], world: World) -> None:
     """Put the rows back to what they are when the lab starts: half an hour of good traffic, orders, no new column."""
     await owner.execute("alter table orders drop column if exists promised_at")
+    await owner.execute("drop index if exists orders_placed_at")
     await owner.execute(_ORDERS)
     await _execute(
         owner,
@@ -107,43 +137,69 @@ async def refill(owner: psycopg.AsyncConnection[Any], world: World) -> None:
 
 
 async def _execute(connection: psycopg.AsyncConnection[Any], text: str, **parts: Any) -> None:
-    """`role` becomes an identifier, everything else a literal."""
+    """`role`, `granted` and `database` become identifiers, everything else a literal."""
     from psycopg import sql
 
-    filled = {name: sql.Identifier(part) if name == "role" else sql.Literal(part) for name, part in parts.items()}
+    names = ("role", "granted", "database")
+    filled = {name: sql.Identifier(part) if name in names else sql.Literal(part) for name, part in parts.items()}
     await connection.execute(sql.SQL(text).format(**filled))
 
 
 class AccessLog:
-    """Writes what the gateways decided, in batches. `add` never waits."""
+    """Writes what the gateways decided, in batches. `add` never waits.
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        self._connection = connection
-        self._lines: deque[Access] = deque()
+    A connection that ended, or a database that takes none for a while, loses no line: they are kept until it does.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._lines: deque[Access] = deque(maxlen=100_000)
         self._writing = asyncio.Lock()
 
     def add(self, line: Access) -> None:
         self._lines.append(line)
 
     async def flush(self) -> None:
-        """Everything added before this call is in the table afterwards."""
+        """Everything added before this call is in the table afterwards. Raises psycopg.Error when it cannot be."""
         async with self._writing:
             if not self._lines:
                 return
-            lines, self._lines = self._lines, deque()
-            async with (
-                self._connection.cursor() as cursor,
-                cursor.copy("copy access_log (at, status, path, client, host) from stdin") as copy,
-            ):
-                for line in lines:
-                    at = datetime.fromtimestamp(line.at, UTC)
-                    await copy.write_row((at, line.status, line.path, line.client, line.host))
+            lines, self._lines = self._lines, deque(maxlen=self._lines.maxlen)
+            try:
+                await self._write(lines)
+            except BaseException:
+                self._lines.extendleft(reversed(lines))
+                await self._drop()
+                raise
+
+    async def _write(self, lines: Iterable[Access]) -> None:
+        if self._connection is None:
+            self._connection = await connect(self._dsn)
+        async with (
+            self._connection.cursor() as cursor,
+            cursor.copy("copy access_log (at, status, path, client, host) from stdin") as copy,
+        ):
+            for line in lines:
+                at = datetime.fromtimestamp(line.at, UTC)
+                await copy.write_row((at, line.status, line.path, line.client, line.host))
 
     async def run(self, seconds: float) -> None:
         """Flush again and again until it is cancelled."""
+        import psycopg
+
         while True:
             await asyncio.sleep(seconds)
-            await self.flush()
+            with contextlib.suppress(psycopg.Error):  # the next turn connects again
+                await self.flush()
+
+    async def close(self) -> None:
+        await self._drop()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
 
 class Line:

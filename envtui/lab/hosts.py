@@ -59,17 +59,18 @@ class Machine:
         """Make the folders. Root gives homes and policies to the accounts."""
         (self.folder / "bin").mkdir(parents=True)
         (self.folder / "run").mkdir()
-        _program(self.folder / "bin" / "hostname", f"#!/bin/sh\necho {self.host.fqdn}\n")
-        _program(self.folder / "bin" / "whoami", '#!/bin/sh\necho "$USER"\n')
+        program(self.folder / "bin" / "hostname", f"#!/bin/sh\necho {self.host.fqdn}\n")
+        program(self.folder / "bin" / "whoami", '#!/bin/sh\necho "$USER"\n')
         if self.host.gateway:
             shutil.copyfile(FILES / "gatewayctl", self.folder / "bin" / "gatewayctl")
             (self.folder / "bin" / "gatewayctl").chmod(0o755)
             for name in ("", "policies", "before", "kept"):
-                self._give(self.folder / "gateway" / name, WRITE_UID, 0o755)
+                self.give(self.folder / "gateway" / name, WRITE_UID, 0o755)
         for account in self.accounts:
-            self._give(self.folder / "home" / account.name, account.uid, 0o700)
+            self.give(self.folder / "home" / account.name, account.uid, 0o700)
 
-    def _give(self, folder: Path, uid: int, mode: int) -> None:
+    def give(self, folder: Path, uid: int, mode: int) -> None:
+        """A folder of an account's."""
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(mode)
         if os.geteuid() == 0:
@@ -113,7 +114,8 @@ class Machine:
         )
 
 
-def _program(path: Path, text: str) -> None:
+def program(path: Path, text: str) -> None:
+    """An executable file for everybody."""
     path.write_text(text)
     path.chmod(0o755)
 

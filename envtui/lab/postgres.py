@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 from envtui.core.errors import Failed
 
-_NEEDED = ("initdb", "postgres")
+_NEEDED = ("initdb", "postgres", "pg_dump", "pg_restore", "psql")
 _PR_SET_PDEATHSIG = 1
 
 

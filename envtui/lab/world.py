@@ -41,7 +41,8 @@ class World:
     register: str  # the register's path in the sample tree, '' when it has none
     requests_per_second: int
     database_behind: str = ""
-    owns_tables: bool = True
+    owner: str = ""  # the role that owns database and tables, when it is not the write role
+    backups_on: str = ""  # the host that has PostgreSQL's programs and a backup
 
     @property
     def gateways(self) -> tuple[Host, ...]:
@@ -82,6 +83,7 @@ WORLDS = (
         http="http://gw1.staging.example:8080",
         register="registers/staging.jsonl",
         requests_per_second=12,
+        backups_on="gw1",
     ),
     World(
         name="production",
@@ -105,6 +107,7 @@ WORLDS = (
         register="registers/production.jsonl",
         requests_per_second=18,
         database_behind="bastion",
-        owns_tables=False,
+        owner="gateway_owner",
+        backups_on="db1",
     ),
 )
