@@ -31,6 +31,7 @@ from envtui.rules.places import places
 from envtui.rules.plan import make_plan
 from envtui.rules.run import Run, fold, fold_all
 from envtui.rules.shows import shows
+from envtui.rules.state import writes_left
 from envtui.rules.written import written
 
 from .leaving import leave
@@ -324,7 +325,7 @@ class EnvironmentSession:
             await self.access.activate(task)
         proposed = await task.write(step_id)
         grant = task.run.grant
-        settled = not task.run.in_doubt and not isinstance(proposed, NeedsDecision)
+        settled = not task.run.in_doubt and not isinstance(proposed, NeedsDecision) and not writes_left(task.run)
         if grant is not None and not grant.ended and grant.acts_left == 0 and settled:
             await self.access.end(task, "COMPLETED", "every permitted act was sent")
         return proposed

@@ -230,6 +230,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
+def writes_left(run: Run) -> bool:
+    """Whether a step that changes something is still to come, a person's too."""
+    return any(step.mode == "write" and step.word is None for step in run.steps[run.position :])
+
+
 def on_step(run: Run, step_id: str, change: Callable[[StepState], StepState]) -> Run:
     """`run` with one step changed; as it is when there is none of that id."""
     at = index(run, step_id)

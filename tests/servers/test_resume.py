@@ -150,7 +150,7 @@ async def test_killed_in_a_write_then_found_by_its_probe(kit: Kit, tmp_path: Pat
             proposed = await task.mending.resolve(doubt.act, done=False)
             assert isinstance(proposed, ReadyWrite)
             assert (proposed.attempt, proposed.granted) == (2, False)  # it is signed afresh, then it may be done
-            await session.ask_write(task, "", "again")
+            await session.ask_write(task, "", "it was not there when we looked")
             file.touch()  # what the second attempt would do; its gate has no reader any more
     assert traces.read_text() == "once\n"
     assert [e.reason for e in kit.events(GrantEnded)][:1] == ["GIVEN_BACK"]

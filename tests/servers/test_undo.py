@@ -158,7 +158,7 @@ async def test_a_person_decides_for_undo_when_a_step_failed(kit: Kit, tmp_path: 
 async def test_what_a_person_did_is_taken_back_by_a_person(kit: Kit, tmp_path: Path) -> None:
     kit.book(
         change("first", tmp_path)
-        + "  - {id: call, kind: manual, mode: write, instructions: 'Call them.', undo: {instructions: 'Call again.'}}\n"
+        + "  - {id: call, kind: manual, mode: write, instructions: 'Call them.', probe: {kind: ssh, argv: ['true'], applied: {exit: 0}, absent: {exit: 1}}, undo: {instructions: 'Call again.'}}\n"
         + "  - {id: look, kind: ssh, argv: ['false'], on_failure: undo}\n"
     )
     async with kit.open() as session:
