@@ -123,7 +123,8 @@ class Ending:
             return Conclusion(word="IN DOUBT", why=f"{why} Its probe cannot tell: {because}", exit=fate.exit)
         if finding == "absent":
             return Conclusion(word=word, why=f"{why} Its probe did not find it.", exit=fate.exit, untouched=True)
-        if fate.exit is not None and not self._judge(Reading(exit=fate.exit))[0]:
+        ended = word == "FAILED" and fate.exit is not None  # by itself: of what was stopped, the exit says nothing
+        if ended and not self._judge(Reading(exit=fate.exit))[0]:
             return Conclusion(word="FAILED", why=f"{why} It is there, and ended with {fate.exit}.", exit=fate.exit)
         return Conclusion(word="OK", why=f"{why} Its probe found it.", exit=fate.exit)
 
