@@ -30,6 +30,7 @@ DESCRIPTION = (
     ("up", "bring it up and leave it running, healthy"),
     ("break jwt", "deploy the six-line policy that refuses every call, to all three at once"),
     ("fix", "put a good policy in force everywhere, the lab's own way"),
+    ("settle", "end the sessions that wait for each other in production, as their owners would"),
     ("reset", "as it came up: policies, data, no incidents (ledgers stay: they are append-only)"),
     ("status", "addresses, and what the gateways say"),
     ("as PERSON ARGS…", "run envtui as {people}: `{lab} as meera sign production`"),
@@ -61,7 +62,16 @@ def run(verb: str, args: argparse.Namespace) -> int:
     """Do one action. Returns an exit code; `as` returns that of the envtui it runs."""
     del verb
     lab = Lab.from_environment()
-    actions = {"up": _up, "break": _break, "fix": _tell, "reset": _tell, "status": _status, "down": _down, "as": _as}
+    actions = {
+        "up": _up,
+        "break": _break,
+        "fix": _tell,
+        "settle": _tell,
+        "reset": _tell,
+        "status": _status,
+        "down": _down,
+        "as": _as,
+    }
     rest: list[str] = args.rest
     if args.action == "play":
         return _play(lab, broken=args.broken)
@@ -98,7 +108,11 @@ def _break(lab: Lab, action: str, rest: list[str]) -> int:
 def _tell(lab: Lab, action: str, rest: list[str]) -> int:
     _no_more(action, rest)
     tell(lab, action)
-    done = {"fix": "A good policy is in force everywhere.", "reset": "The lab is as it came up; the register is empty."}
+    done = {
+        "fix": "A good policy is in force everywhere.",
+        "settle": "Nobody waits for anybody in production's database, until the next reset.",
+        "reset": "The lab is as it came up; the register is empty.",
+    }
     _say(done[action])
     return 0
 

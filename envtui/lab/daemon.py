@@ -149,14 +149,18 @@ class LiveEnvironment:
         for gateway in self.gateways.values():
             gateway.store.apply(policy)
 
+    async def settle(self) -> None:
+        """Whoever waits in a line ends, and so does who they wait for."""
+        if self._line is not None:
+            await self._line.dissolve()
+
     async def reset(self) -> None:
         """As it was when it came up: policies, rows, counters, the line of waiting sessions."""
         assert self._log is not None
         for gateway in self.gateways.values():
             gateway.store.reset(FIRST, GOOD)
             gateway.forget()
-        if self._line is not None:
-            await self._line.dissolve()
+        await self.settle()
         with contextlib.suppress(psycopg.Error):  # closed to its clients: the lines come later
             await self._log.flush()
         await put_back(self.dsn, self.world)
@@ -167,8 +171,7 @@ class LiveEnvironment:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._line is not None:
-            await self._line.dissolve()
+        await self.settle()
         for gateway in self.gateways.values():
             await gateway.close()
         for sshd in self.sshds.values():
@@ -224,6 +227,7 @@ class Daemon:
         self._commands: dict[str, Callable[[], Any]] = {
             "break jwt": self._break_jwt,
             "fix": self._fix,
+            "settle": self._settle,
             "reset": self._reset,
             "status": self._status,
             "down": self._down,
@@ -269,6 +273,11 @@ class Daemon:
     async def _fix(self) -> dict[str, dict[str, str]]:
         for each in self.environments.values():
             await each.apply(GOOD)
+        return await self._status()
+
+    async def _settle(self) -> dict[str, dict[str, str]]:
+        for each in self.environments.values():
+            await each.settle()
         return await self._status()
 
     async def _reset(self) -> dict[str, dict[str, str]]:
