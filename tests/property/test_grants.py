@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envtui.core.access import Grant, Incident, Party, Request
@@ -49,21 +49,26 @@ REQUEST = Request(
 )
 
 
-def grant() -> Grant:
+UNDO_FOR = 900_000
+UNDONE = act("apply")  # by its digest alone it is an undo of what was signed
+TAKES_BACK = frozenset({"revert@gw1", "restart@gw1"})
+
+
+def grant(undo_only: bool = False) -> Grant:
     return Grant._issue(
         id="R1",
         request=REQUEST,
         run="RUN1",
         plan_digest="",
         acts=frozenset(one.digest() for one in SIGNED),
-        undos={},
+        undos={UNDONE.digest(): TAKES_BACK},
         incident=REQUEST.incident,
         signed_by=("meera",),
         activated_ms=WALL,
         activated_boot_ms=BOOT,
         until_ms=WALL + TTL,
-        undo_until_ms=WALL + TTL,
-        undo_only=False,
+        undo_until_ms=WALL + TTL + UNDO_FOR,
+        undo_only=undo_only,
     )
 
 
@@ -97,6 +102,79 @@ def test_a_permit_needs_all_of_it(
     else:
         with pytest.raises(Refused):
             grants.spend(one, which, attempt, past=past, permit_id="P1", **now)
+
+
+grounds = st.sampled_from(["R1", "R1", "R2"])
+
+
+def near(*moments: int) -> st.SearchStrategy[int]:
+    """Around the moments that matter, and not only there."""
+    return st.one_of(*(st.integers(moment - 3_000, moment + 3_000) for moment in moments), st.integers(0, 3_000_000))
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(
+    wall=near(0, TTL, TTL + UNDO_FOR, TTL + UNDO_FOR - 60_000),
+    boot=st.one_of(st.none(), near(0, TTL, TTL + UNDO_FOR, TTL + UNDO_FOR - 60_000)),
+    which=st.sampled_from([UNDONE] * 6 + [SIGNED[0], act("apply", mode="read"), act("apply", timeout=61.0)]),
+    attempt=st.sampled_from([1, 1, 2, 3, 0]),
+    undo_only=st.booleans(),
+    ended=st.sampled_from(["", "", "COMPLETED", "EXPIRED", "INCIDENT_CLOSED", "GIVEN_BACK", "REVOKED", "CLOCK_JUMP"]),
+    permitted=st.frozensets(st.tuples(grounds, st.sampled_from(["revert@gw1", "restart@gw1", "other@gw1"]))),
+    spent=st.frozensets(st.tuples(grounds, st.just(UNDONE.digest()), st.integers(1, 3)), max_size=2),
+    tried=st.sampled_from([{}, {}, {"revert@gw1": 1}, {"revert@gw1": 2}]),
+    unknown=st.sampled_from([frozenset(), frozenset(), frozenset({("revert@gw1", 1)}), frozenset({("other@gw1", 1)})]),
+    alive=st.sampled_from([frozenset(), frozenset(), frozenset({"restart@gw1"}), frozenset({"other@gw1"})]),
+    behind=st.sampled_from([0, 0, 1_000, 2_000, 2_001, UNDO_FOR]),
+)
+def test_an_undo_needs_all_of_it(
+    wall: int,
+    boot: int | None,
+    which: Act,
+    attempt: int,
+    undo_only: bool,
+    ended: str,
+    permitted: frozenset[tuple[str, str]],
+    spent: frozenset[tuple[str, str, int]],
+    tried: dict[str, int],
+    unknown: frozenset[tuple[str, int]],
+    alive: frozenset[str],
+    behind: int,
+) -> None:
+    one, boot = grant(undo_only), wall if boot is None else boot
+    past = Past(
+        spent=spent,
+        permitted=permitted,
+        ended={"R1": ended} if ended else {"R2": "REVOKED"},
+        tried=tried,
+        unknown=unknown,
+        alive=alive,
+        latest_ms=WALL + wall + behind,
+    )
+    active = not ended and not undo_only and max(wall, boot) < TTL
+    done = {act_id for by, act_id in permitted if active or by == "R1"}
+    fits = (
+        which is UNDONE
+        and ended not in ("REVOKED", "CLOCK_JUMP")
+        and wall >= boot - 2_000
+        and behind <= 2_000
+        and wall + behind < TTL + UNDO_FOR
+        and max(wall, boot) + 60_000 <= TTL + UNDO_FOR
+        and bool(done & TAKES_BACK)
+        and not alive & TAKES_BACK
+        and attempt > tried.get(which.id, 0)
+        and ("R1", UNDONE.digest(), attempt) not in spent
+        and not any(act_id == which.id for act_id, _ in unknown)
+    )
+    now = {"wall_ms": WALL + wall, "boot_ms": BOOT + boot}
+    assert (grants.why_not_undo(one, which, attempt, past, **now) is None) == fits
+    if fits:
+        permit = grants.spend_undo(one, which, attempt, past=past, permit_id="P1", **now)
+        assert (permit.grant, permit.act_digest, permit.attempt) == ("R1", UNDONE.digest(), attempt)
+        assert grants.phase(one, past, **now) == ("ACTIVE" if active else "UNDO_ONLY")
+    else:
+        with pytest.raises(Refused):
+            grants.spend_undo(one, which, attempt, past=past, permit_id="P1", **now)
 
 
 @given(wall=jumps, boot=st.integers(0, DAY), later=st.integers(0, DAY))
