@@ -2,10 +2,10 @@
 
 It speaks to the state directory of the permit (`wrapper`) with the write credential, as the account of the act. What lies
 there could have been written by anybody who is that account, so it is read strictly and proves little: alive is who the
-kernel shows with the same boot, process group and start time; dead is what nobody of is left. `rc` is a hint.
+kernel shows with the same boot, process group and start time; dead is what nobody of is left. A status is a hint.
 
 - No directory: it never began there, because making it is the first thing; unless a process still carries the permit.
-- The shell that waits for it lives: it runs. It is gone and there is an `rc`: it ended.
+- The shell that waits for it lives: it runs. It is gone and there is a status: it ended.
 - It is gone and there is none: gone, when the host was started again or nobody is left in its process group; running, while
   somebody there carries the permit in its environment; else unknown.
 - A link, another owner, others let in, or nonsense in a file: unknown.

@@ -80,7 +80,7 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Answer:
-    """The sink of a look: three parts about the state, then the output from where the passage is."""
+    """The sink of a look: two parts about the state, then the output from where the passage is."""
 
     def __init__(self, nonce: str, passage: Passage) -> None:
         self._mark = f"{nonce},".encode()
@@ -91,12 +91,12 @@ class _Answer:
 
     def out(self, data: bytes) -> None:
         if self._held is not None:
-            *parts, rest = (self._held + data).split(self._mark, 3)
-            if len(parts) < 3:
+            *parts, rest = (self._held + data).split(self._mark, 2)
+            if len(parts) < 2:
                 self._held += data
                 return
             self._held, data = None, rest
-            self.state = wrapper.state(parts[0], parts[1], parts[2])
+            self.state = wrapper.state(parts[0], parts[1])
         self._pass("out", data)
 
     def err(self, data: bytes) -> None:

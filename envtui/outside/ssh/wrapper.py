@@ -1,12 +1,12 @@
 """What runs at a host for a write, as programs for /bin/sh: they start an act once, say what became of it, and end it.
 
 A write's state is `$HOME/.envtui/MEMBER/PERMIT/` of the account that the act runs as, so that it outlives the connection:
-`started` (boot id, process group, pid and start time of the shell that waits for the command), `out`, `err`, and `rc` when
-the command has ended. Making PERMIT with a plain `mkdir` is the lock: what was started once is not started again. Everything
+`out`, `err`, and `state`, with a line for boot id, process group, pid and start time of the shell that waits for the command,
+and one for the status when it has ended (one file for both: to make one costs a write up to a millisecond). Making PERMIT with a plain `mkdir` is the lock: what was started once is not started again. Everything
 above it must be a directory, no link, of the account itself and closed to others, or nothing is run.
 
 The command writes into files, so a connection that ends cannot end it, and nothing that it said is lost. Its shell waits for
-it, survives a TERM to the group, and writes `rc`.
+it, survives a TERM to the group, and writes the status.
 
 The programs stand on the command line as they are, in single quotes that every login shell reads alike: they hold no single
 quote, backslash, bang or newline. What a book wrote goes beside them, coded (`bootstrap`), or by stdin when it is secret.
@@ -50,13 +50,15 @@ _FRAME = "envtui_n=$1;printf ${envtui_n}b;printf ${envtui_n}b>&2;"
 _FAIL = "envtui_f(){ printf ${envtui_n}e$1;printf ${envtui_n}e$1>&2;exit 1; };"
 
 # $2 is the member and $3 the permit. HOME is what the account says, or what the host says of the account after sudo, which may
-# leave HOME as it was. `-O` and `ls -n`, because there is no other way to see owner and mode without one more process.
+# leave HOME as it was.
 _HOME = _joined("""
 envtui_h=HOME;
 case $envtui_h in /*);;*)envtui_f hom;esac;
 envtui_e=$envtui_h/.envtui;envtui_d=$envtui_e/$2;envtui_l=$envtui_d/$3;
 if [ -h "$envtui_e" ]||[ -h "$envtui_d" ];then envtui_f lnk;fi;
 """)
+# `-O` and `ls -n`, because there is no other way to see owner and mode without one more process.
+_OWN = '[ -O "$envtui_e" ]&&[ -O "$envtui_d" ]||envtui_f own;'
 _OURS = _joined("""
 [ -O "$envtui_e" ]&&[ -O "$envtui_d" ]||envtui_f own;
 case $(cd -P "$envtui_d"&&LC_ALL=C ls -ldn . ..) in drwx------*" ."?drwx------*" ..");;*)envtui_f mod;esac;
@@ -84,13 +86,13 @@ if [ -d "$envtui_d" ];then :;else [ -w "$envtui_h" ]&&envtui_f ful;envtui_f hom;
 """)
     + _OURS
     + _joined("""
-envtui_x=$(LC_ALL=C mkdir -m 700 "$envtui_l" 2>&1)||{
-if [ -e "$envtui_l" ]||[ -h "$envtui_l" ];then envtui_f dup;fi;printf %s "$envtui_x">&2;envtui_f ful; };
 envtui_u(){ rm -rf "$envtui_l";envtui_f $1; };
+LC_ALL=C mkdir -m 700 "$envtui_l" 2>/dev/null||{
+if [ -e "$envtui_l" ]||[ -h "$envtui_l" ];then envtui_f dup;fi;LC_ALL=C mkdir "$envtui_l"&&rmdir "$envtui_l";envtui_f ful; };
 """)
     + _WHO
     + _joined("""
-echo $envtui_x>"$envtui_l/started"&&read -r envtui_y<"$envtui_l/started"&&[ "$envtui_y" = "$envtui_x" ]
+echo $envtui_x>"$envtui_l/state"&&read -r envtui_y<"$envtui_l/state"&&[ "$envtui_y" = "$envtui_x" ]
 &&printf "">"$envtui_l/out"&&printf "">"$envtui_l/err"||envtui_u ful;
 """)
 )
@@ -103,11 +105,11 @@ cat>&9||envtui_u ful;exec 9>&-;envtui_x=$(wc -c<&8);[ $envtui_x -eq $4 ]||envtui
 # A trap that is no ignored signal is gone in the command. What the shell says of a killed command is nobody's output.
 _RUN = _joined("""
 trap : HUP INT TERM PIPE;
-{ (envtui_c)>"$envtui_l/out" 2>"$envtui_l/err"INPUT;envtui_r=$?;echo $envtui_r>"$envtui_l/rc"; } 2>/dev/null;
+{ (envtui_c)>"$envtui_l/out" 2>"$envtui_l/err"INPUT;envtui_r=$?;echo $envtui_r>>"$envtui_l/state"; } 2>/dev/null;
 """)
 _TELL = _joined(f"""
-if [ -s "$envtui_l/out" ];then head -c {HEAD} "$envtui_l/out";fi;
-if [ -s "$envtui_l/err" ];then head -c {HEAD} "$envtui_l/err">&2;fi;
+if [ -s "$envtui_l/out" ];then LC_ALL=C head -c {HEAD} "$envtui_l/out";fi;
+if [ -s "$envtui_l/err" ];then LC_ALL=C head -c {HEAD} "$envtui_l/err">&2;fi;
 printf ${{envtui_n}}e%03d $envtui_r;printf ${{envtui_n}}e%03d $envtui_r>&2;exit $envtui_r
 """)
 
@@ -118,12 +120,12 @@ _WAITS = (
     'envtui_l=$1;eval "$(cat)";'
     + _WHO
     + _joined("""
-echo $envtui_x 1<>"$envtui_l/started"&&printf .||exit 1;exec </dev/null >/dev/null 2>&1 6<&-;
+echo $envtui_x>"$envtui_l/state"&&printf .||exit 1;exec </dev/null >/dev/null 2>&1 6<&-;
 trap "" HUP;trap : INT TERM PIPE;
 envtui_z(){ kill $!;exit; };
 (trap envtui_z TERM;sleep $2& wait $!;trap "" TERM;
 kill -s TERM -- -$envtui_g;kill -s CONT -- -$envtui_g;sleep 10;kill -s KILL -- -$envtui_g)& envtui_k=$!;
-(envtui_c)>"$envtui_l/out" 2>"$envtui_l/err"INPUT;echo $?>"$envtui_l/rc";kill -s TERM $envtui_k
+(envtui_c)>"$envtui_l/out" 2>"$envtui_l/err"INPUT;echo $?>>"$envtui_l/state";kill -s TERM $envtui_k
 """)
 )
 # $6 the seconds, $7 the above, coded, because it needs `$!`. In a session of its own where that can be had: sudo ends what is
@@ -139,7 +141,7 @@ printf ${envtui_n}erun;printf ${envtui_n}erun>&2
 """)
 
 # $4 and $5: the first byte wanted of each stream, counting from 1; $6: how many at most. The order matters: whether the shell
-# lives, then its `rc`, then the sizes, so that who is seen dead has written all that it ever wrote.
+# lives, then what it wrote (again), then the sizes, so that who is seen dead has written all that it ever wrote.
 _LOOK = (
     _FRAME
     + _FAIL
@@ -150,17 +152,17 @@ if [ -h "$envtui_l" ];then envtui_f lnk;fi;
 [ -d "$envtui_l" ]||envtui_f lnk;
 [ -O "$envtui_e" ]&&[ -O "$envtui_d" ]&&[ -O "$envtui_l" ]&&cd -P "$envtui_l"||envtui_f own;
 case $(LC_ALL=C ls -ldn . .. ../..) in drwx------*" ."?drwx------*" .."?drwx------*" ../..");;*)envtui_f mod;esac;
-for envtui_x in started rc out err;do
+for envtui_x in state out err;do
 if [ -h $envtui_x ];then envtui_f lnk;fi;if [ -e $envtui_x ];then [ -f $envtui_x ]||envtui_f lnk;fi;done;
-{ set -f;envtui_x=;if [ -f started ];then envtui_x=$(head -c 100 started);fi;
+{ set -f;envtui_x=;if [ -f state ];then envtui_x=$(head -c 100 state;echo .);fi;
 envtui_v=-;envtui_b=-;
 envtui_t(){ case $3 in Z|X);;*)if [ $5 = "$1" ]&&[ ${22} = "$2" ];then envtui_v=1;fi;esac; };
 envtui_s(){ [ "$3" -gt 0 ]&&read -r envtui_y</proc/$3/stat&&envtui_t $2 $4 ${envtui_y##*) }; };
 if [ -r /proc/self/stat ];then envtui_v=0;read -r envtui_b</proc/sys/kernel/random/boot_id;envtui_s $envtui_x;fi;
-envtui_y=;if [ -f rc ];then envtui_y=$(head -c 20 rc;echo .);fi;
+case $envtui_v$envtui_x in 1*|-|0);;*)envtui_x=$(head -c 100 state;echo .);esac;
 envtui_o=0;envtui_r=0;envtui_s(){ envtui_o=$1;envtui_r=$3; };
 if [ -f out ]&&[ -f err ];then envtui_s $(wc -c out err);fi; } 2>/dev/null;
-printf %s "$envtui_v $envtui_b $envtui_o $envtui_r$envtui_n,$envtui_x$envtui_n,$envtui_y$envtui_n,";
+printf %s "$envtui_v $envtui_b $envtui_o $envtui_r$envtui_n,$envtui_x$envtui_n,";
 if [ $envtui_o -ge $4 ]&&[ $6 -gt 0 ];then tail -c +$4 out|head -c $6;fi;
 if [ $envtui_r -ge $5 ]&&[ $6 -gt 0 ];then tail -c +$5 err|head -c $6>&2;fi;
 printf ${envtui_n}e000;printf ${envtui_n}e000>&2
@@ -261,7 +263,7 @@ _REFUSALS: dict[str, tuple[Callable[[str, str], EnvtuiError], str, str]] = {
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """What a look found. `leads`: whether the shell that waits for the command lives; None where the host cannot say.
 
-    `out`, `err`: sizes in bytes. `exit`: what `rc` says, a hint. `who` is None while, or because, it was not written.
+    `out`, `err`: sizes in bytes. `exit`: a hint, because the account can write it. `who` is None while, or because, it was not written.
     """
 
     boot: str = "-"
@@ -281,9 +283,10 @@ class Who(msgspec.Struct, frozen=True):
     start: int
 
 
-_WROTE = re.compile(r"(-|[0-9a-f-]{36}) ([0-9]{1,10}) ([1-9][0-9]{0,9}) ([0-9]{1,20})")
 _SEEN = re.compile(r"([-01]) (-|[0-9a-f-]{36}) ([0-9]{1,19}) ([0-9]{1,19})")
-_RC = re.compile(r"([0-9]{1,3})\n\.?")
+_WROTE = re.compile(
+    r"(-|[0-9a-f-]{36}) ([0-9]{1,10}) ([1-9][0-9]{0,9}) ([0-9]{1,20})\n(?:([0-9]{1,3})(\n)?)?\.", re.ASCII
+)
 
 
 def start(command: Command, member: str, permit: str, stdin: bytes, nonce: str, detach: float = 0.0) -> Launch:
@@ -364,25 +367,23 @@ def refusal(status: str, act: str, account: str, member: str, said: str) -> Envt
     return kind(f"{act}: nothing was run, because {account} {why} on {member}.{reason}", remedy)
 
 
-def state(seen: bytes, wrote: bytes, rc: bytes) -> State | None:
-    """What the three parts of a look's answer say; None when they are not what a wrapper writes."""
+def state(seen: bytes, wrote: bytes) -> State | None:
+    """What the two parts of a look's answer say; None when they are not what a wrapper writes.
+
+    A line without its newline is not written: that of the status too.
+    """
     shown = _SEEN.fullmatch(seen.decode("ascii", "replace"))
-    if shown is None:
+    said = _WROTE.fullmatch(wrote.decode("ascii", "replace"))
+    if shown is None or (said is None and b"\n" in wrote) or len(wrote) > 100:
         return None
-    who = None
-    if wrote:
-        said = _WROTE.fullmatch(wrote.decode("ascii", "replace"))
-        if said is None:
-            return None
-        who = Who(said[1], int(said[2]), int(said[3]), int(said[4]))
-    ended = _RC.fullmatch(rc.decode("ascii", "replace"))
-    if rc and b"\n" in rc and (ended is None or int(ended[1]) > 255):
+    exit_ = int(said[5]) if said is not None and said[6] else None
+    if exit_ is not None and exit_ > 255:
         return None
     return State(
         boot=shown[2],
         leads=None if shown[1] == "-" else shown[1] == "1",
-        who=who,
-        exit=int(ended[1]) if ended is not None else None,
+        who=Who(said[1], int(said[2]), int(said[3]), int(said[4])) if said is not None else None,
+        exit=exit_,
         out=int(shown[3]),
         err=int(shown[4]),
     )
