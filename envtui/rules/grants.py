@@ -29,7 +29,7 @@ from envtui.core.access import (
     VerifiedRequest,
     VerifiedSignOff,
 )
-from envtui.core.act import Act, Plan
+from envtui.core.act import Act, Place, Plan
 from envtui.core.errors import Refused
 from envtui.core.shape import span
 
@@ -81,14 +81,15 @@ def sha256(data: bytes) -> str:
 
 def targets_of(plan: Plan) -> dict[str, str]:
     """target/member -> account and address, for each write of a plan: what a reader of the request checks by eye."""
-    found: dict[str, str] = {}
-    for act in plan.writes:
-        place = act.place
-        account = f"{place.user}@" if place.user else ""
-        database = f"/{place.dbname}" if place.dbname else ""
-        becomes = f" as {place.as_}" if place.as_ else ""
-        found[f"{place.target}/{place.member}"] = f"{place.kind} {account}{place.address}{database}{becomes}"
-    return found
+    return {f"{act.place.target}/{act.place.member}": account(act.place) for act in plan.writes}
+
+
+def account(place: Place) -> str:
+    """Where an act happens and who does it there: `ssh ops@10.0.0.1:22 as root`."""
+    user = f"{place.user}@" if place.user else ""
+    database = f"/{place.dbname}" if place.dbname else ""
+    becomes = f" as {place.as_}" if place.as_ else ""
+    return f"{place.kind} {user}{place.address}{database}{becomes}"
 
 
 # --- grants and permits -----------------------------------------------------------------------------------------------

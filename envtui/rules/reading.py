@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from envtui.core.access import Incident, Request
-from envtui.core.act import Plan
+from envtui.core.act import Act, Plan
 from envtui.core.shape import span
 
+from .grants import account
 from .shows import multiline
 
 
@@ -29,14 +30,29 @@ def lines(request: Request, incident: Incident, plan: Plan | None) -> Iterator[t
     yield "Plan", request.plan_digest
     if plan is not None:
         for act in plan.writes:
-            first, *rest = multiline(act).splitlines() or [""]
-            yield (
-                "Writes",
-                f"{act.id} at {request.targets.get(f'{act.place.target}/{act.place.member}', act.place.address)}",
-            )
-            yield "", first
-            for line in rest:
-                yield "", line
+            place = request.targets.get(f"{act.place.target}/{act.place.member}", act.place.address)
+            yield "Writes", f"{act.id} at {place}{_alone(act)}"
+            yield from _what(act)
+        if plan.undos:
+            yield "Undo", f"of what was done, for up to {span(request.undo_for_ms)} longer"
+        for step in plan.steps:
+            for act in step.undo:
+                yield "Undoes", f"{act.id} at {account(act.place)}{_alone(act)}"
+                yield from _what(act)
+            if step.by_hand:
+                yield "Undoes", f"{step.id}, by hand:"
+                for line in step.by_hand.splitlines():
+                    yield "", line
+
+
+def _what(act: Act) -> Iterator[tuple[str, str]]:
+    for line in multiline(act).splitlines() or [""]:
+        yield "", line
+
+
+def _alone(act: Act) -> str:
+    """What goes on when write access is over is said."""
+    return f", which goes on by itself for up to {span(round(act.timeout * 1000))}" if act.detach else ""
 
 
 def incident_words(incident: Incident) -> str:

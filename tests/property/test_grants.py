@@ -112,7 +112,7 @@ def near(*moments: int) -> st.SearchStrategy[int]:
     return st.one_of(*(st.integers(moment - 3_000, moment + 3_000) for moment in moments), st.integers(0, 3_000_000))
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     wall=near(0, TTL, TTL + UNDO_FOR, TTL + UNDO_FOR - 60_000),
     boot=st.one_of(st.none(), near(0, TTL, TTL + UNDO_FOR, TTL + UNDO_FOR - 60_000)),
@@ -167,6 +167,9 @@ def test_an_undo_needs_all_of_it(
         and not any(act_id == which.id for act_id, _ in unknown)
     )
     now = {"wall_ms": WALL + wall, "boot_ms": BOOT + boot}
+    over = max(wall + behind, boot) >= TTL + UNDO_FOR
+    closed = ended in ("REVOKED", "CLOCK_JUMP") or wall < boot - 2_000 or behind > 2_000 or over
+    assert (grants.phase(one, past, **now) == "CLOSED") == closed
     assert (grants.why_not_undo(one, which, attempt, past, **now) is None) == fits
     if fits:
         permit = grants.spend_undo(one, which, attempt, past=past, permit_id="P1", **now)

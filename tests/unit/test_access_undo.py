@@ -26,6 +26,7 @@ from envtui.core.events import (
 from envtui.engine.reinstating import orphaned, reinstate
 from envtui.rules import grants
 from envtui.rules.past import past
+from envtui.rules.reading import lines
 
 
 @pytest.fixture(scope="module")
@@ -452,3 +453,23 @@ async def test_the_answer_to_an_earlier_request_is_no_answer_to_this_one(world: 
     assert "another request" in refused.why
     with pytest.raises(Refused, match="1 more sign-off"):
         await activated(world)
+
+
+async def test_the_approver_reads_what_takes_it_back(world: World) -> None:
+    block = await asked(world)
+    review = await reviewed(world, block)
+    assert review.plan is not None
+    detached = msgspec.structs.replace(undo_act(), detach=True, timeout=7200.0)
+    by_hand = msgspec.structs.replace(review.plan.steps[1], id="tell", undo=(detached,), by_hand="Call the desk.")
+    shown = msgspec.structs.replace(review.plan, steps=(*review.plan.steps, by_hand))
+    said = [f"{label}: {text}" for label, text in lines(review.request, review.incident, shown)]
+    assert "Writes: revert@gw1 at ssh ops@10.0.0.1:22" in said
+    assert "Undo: of what was done, for up to 15 min longer" in said
+    at = said.index("Undoes: revert.undo@gw1 at ssh ops@10.0.0.1:22")
+    assert said[at + 1] == ": gatewayctl apply"
+    assert said[-4:] == [
+        "Undoes: revert.undo@gw1 at ssh ops@10.0.0.1:22, which goes on by itself for up to 2 h",
+        ": gatewayctl apply",
+        "Undoes: tell, by hand:",
+        ": Call the desk.",
+    ]
