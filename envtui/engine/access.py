@@ -33,7 +33,7 @@ All raise Refused with a way out; UsageError for a block that is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -41,12 +41,10 @@ import msgspec
 from envtui.core import access as values
 from envtui.core.access import (
     Grant,
-    Incident,
     Party,
     Refusal,
     Request,
     Signed,
-    SignOff,
     Terms,
     VerifiedRequest,
     VerifiedSignOff,
@@ -54,7 +52,7 @@ from envtui.core.access import (
 )
 from envtui.core.act import Plan
 from envtui.core.canonical import canonical
-from envtui.core.errors import EnvtuiError, Refused
+from envtui.core.errors import Refused
 from envtui.core.events import (
     GrantActivated,
     Requested,
@@ -64,9 +62,13 @@ from envtui.core.events import (
 from envtui.core.ids import new_id
 from envtui.core.ports import Clock, Journal, Signer, Tracker, Verifier
 from envtui.core.shape import seconds
-from envtui.rules import conditions, difference, grants, paste
+from envtui.rules import conditions, grants, paste
 
 from .case import check_about, last_request, read_case, verify_request, verify_signoff
+from .reviewing import Review as Review
+from .reviewing import Waiting, person_of
+from .reviewing import review as review
+from .reviewing import sign as sign
 from .spending import EndReason as EndReason
 from .spending import end as end
 from .spending import first, look_up
@@ -74,22 +76,7 @@ from .spending import recheck as recheck
 from .spending import spend as spend
 from .spending import spend_undo as spend_undo
 
-Waiting = Callable[[str], None]
 State = Literal["DRAFT", "REQUESTED", "DENIED", "EXPIRED", "APPROVED", "USED"]
-
-
-class Review(msgspec.Struct, frozen=True, kw_only=True):
-    """What an approver sees before signing. `refusals` empty: approving is possible. Denying always is."""
-
-    asked: VerifiedRequest
-    plan: Plan | None  # made from the approver's own checkout; None: it cannot be made, `refusals` says why
-    incident: Incident  # as the approver's own client saw it
-    refusals: tuple[Refusal, ...] = ()
-    differences: tuple[str, ...] = ()
-
-    @property
-    def request(self) -> Request:
-        return self.asked.request
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +111,7 @@ async def ask(
 
     Raises Refused with every reason why nobody could sign it, TimedOut when the key is not touched.
     """
-    person = _person(signer, "request", terms)
+    person = person_of(signer, "request", terms)
     if person != plan.operator:
         raise Refused(f"The key that signs is {person}'s, and you are {plan.operator}.", "Set signing_key to your own.")
     if not plan.writes:
@@ -182,91 +169,6 @@ async def ask(
     )
     sent = msgspec.structs.replace(signed, plan=canonical(plan.as_data()).decode()) if full else signed
     return request, paste.block(sent)
-
-
-# --- the approver -----------------------------------------------------------------------------------------------------
-
-
-async def review(
-    block: str,
-    *,
-    terms: Terms,
-    replan: Callable[[Request], Plan],
-    verifier: Verifier,
-    tracker: Tracker,
-    clock: Clock,
-) -> Review:
-    """Reads a request as its approver: everything is made or looked up again on this side, nothing is believed.
-
-    Raises UsageError for a text without a request, Refused for one that is altered, foreign or not signed by its requester.
-    """
-    asked = await verify_request(paste.read(block, "request"), terms, verifier)
-    request, now = asked.request, clock.wall_ms()
-    if asked.signed.plan and grants.sha256(asked.signed.plan.encode()) != request.plan_digest:
-        raise Refused("The plan in the block is not the one that was signed.", "Ask for the block to be sent again.")
-    refusals = [*conditions.of_request(asked, terms, now)]
-    plan: Plan | None = None
-    differences: tuple[str, ...] = ()
-    try:
-        plan = replan(request)
-    except EnvtuiError as error:
-        refusals.append(
-            Refusal(code="plan", sentence=f"No plan can be made here: {error.message}", way_out=error.remedy)
-        )
-    else:
-        refusals.extend(conditions.of_plan(request, plan))
-        differences = difference.of_plans(request, asked.signed.plan, plan)
-    try:
-        incident = await look_up(request.incident.id, tracker, terms, clock)
-        refusals.extend(conditions.of_incident(incident, terms, now, request.incident.id))
-    except Refused as error:
-        incident = Incident(id=request.incident.id, state="unverified", checked_ms=now)
-        refusals.append(Refusal(code="incident", sentence=error.message, way_out=error.remedy))
-    return Review(asked=asked, plan=plan, incident=incident, refusals=tuple(refusals), differences=differences)
-
-
-async def sign(
-    review: Review,
-    verdict: Literal["approve", "deny"],
-    *,
-    terms: Terms,
-    signer: Signer,
-    clock: Clock,
-    waiting: Waiting,
-    reason: str = "",
-) -> str:
-    """The approver's answer as a block. Raises Refused with every reason why it cannot be an approval, TimedOut."""
-    request, now = review.request, clock.wall_ms()
-    person = _person(signer, "approve", terms)
-    if verdict == "approve":
-        fresh = conditions.of_request(review.asked, terms, now)
-        conditions.refuse(
-            (
-                *conditions.of_approver(request, person, signer.key, terms),
-                # A security key's touch is only known from its signature; the receiving side looks at that.
-                *conditions.of_presence(request, person, terms.machine, signer.key.startswith("sk-"), terms),
-                *review.refusals,
-                *(refusal for refusal in fresh if refusal not in review.refusals),
-            )
-        )
-    signoff = SignOff(
-        verdict=verdict,
-        environment=terms.environment,
-        request=request.id,
-        request_sha256=review.asked.sha256,
-        approver=Party(person=person, key=fingerprint(signer.key)),
-        ttl_ms=request.ttl_ms,
-        incident=review.incident,
-        signed_ms=now,
-        ledger=request.ledger,
-        ledger_seq=request.ledger_seq,
-        ledger_hash=request.ledger_hash,
-        reason=reason,
-        machine=terms.machine,
-    )
-    body = grants.signoff_bytes(signoff)
-    signature = await signer.sign(values.namespace("approve", terms.environment), body, waiting)
-    return paste.block(Signed(kind="approve", body=body.decode(), signature=signature))
 
 
 # --- the requester, after ---------------------------------------------------------------------------------------------
@@ -387,18 +289,6 @@ async def activate(
 
 
 # --- small parts ---------------------------------------------------------------------------------------------------------
-
-
-def _person(signer: Signer, kind: values.SignedKind, terms: Terms) -> str:
-    line = terms.roster.line(signer.key)
-    person = terms.roster.person(signer.key)
-    if line is None or not person or values.namespace(kind, terms.environment) not in line.namespaces:
-        what = "approve" if kind == "approve" else "ask"
-        raise Refused(
-            f"The key {fingerprint(signer.key)} may not {what} in {terms.environment}.",
-            "Its line must stand in access/allowed_signers: ask the environment's owners.",
-        )
-    return person
 
 
 def _state(request: Request, refusals: Sequence[Refusal], now_ms: int) -> State:
