@@ -217,8 +217,9 @@ class Proxy:
     """A way to the server that can be broken in the middle.
 
     `until` sees each message of the client's; when it says so, the proxy does `then`: 'hang' (forward nothing any more),
-    'close' (end both sides), 'half' (tell the client that the server has ended, and go on reading), or 'swallow' (let the
-    message through, and end the client's side when the server answers). 'relabel' changes the process id that the server
+    'close' (end both sides), 'half' (tell the client that the server has ended, and go on reading), 'swallow' (let the
+    message through, and end the client's side when the server answers), or 'strand' (end the client's side, and keep the
+    server's open until the end of the test, as a network does that fell apart). 'relabel' changes the process id that the server
     tells, as a pooler does.
     """
 
@@ -258,6 +259,9 @@ class Proxy:
                     back.transport.abort()
                     upstream.close()
                     return
+                if self._then == "strand":
+                    back.transport.abort()
+                    await asyncio.Event().wait()
                 while await reader.read(65536):
                     pass
                 upstream.transport.abort()

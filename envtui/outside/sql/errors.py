@@ -38,7 +38,8 @@ _BY_CLASS: dict[str, tuple[type[EnvtuiError], str, str]] = {
     "53": (Failed, "The server is out of a resource", "See its disk, memory and connections."),
     "XX": (Failed, "The server has an internal error", "Read the server's log before anything else."),
 }
-_QUERY_CANCELED = "57014"
+CANCELLED = "57014"
+"""A statement was ended: by its statement_timeout, or because somebody asked for it."""
 
 
 def of_statement(said: Said, note: str = "") -> EnvtuiError:
@@ -51,7 +52,7 @@ def of_statement(said: Said, note: str = "") -> EnvtuiError:
     if said.hint:
         parts.append(f"Hint: {said.hint}")
     text = "; ".join(part.rstrip(".") for part in parts)
-    if said.sqlstate == _QUERY_CANCELED:
+    if said.sqlstate == CANCELLED:
         known: tuple[type[EnvtuiError], str, str] = (
             TimedOut,
             "The server stopped it",

@@ -99,6 +99,14 @@ class Wire:
             tag = (result.command_status or b"").decode(errors="replace") or tag
         return tag
 
+    async def our_row(self, text: str) -> tuple[str | None, ...]:
+        """Like `ours`, when the last statement of several is a query: its first row. Raises ServerSaid, Lost."""
+        self._send(lambda: self._pgconn.send_query(text.encode()))
+        row: tuple[str | None, ...] = ()
+        async for result in self._results():
+            row = _row(result) or row
+        return row
+
     async def statement(
         self, text: str, values: Sequence[bytes] = (), types: Sequence[int] = ()
     ) -> AsyncIterator[PGresult]:
@@ -111,13 +119,11 @@ class Wire:
         async for result in self._results():
             yield result
 
-    async def value_row(self, text: str) -> tuple[str | None, ...]:
+    async def value_row(self, text: str, *values: str) -> tuple[str | None, ...]:
         """The first row of one statement, as text; () when there is none. Raises ServerSaid, Lost."""
         row: tuple[str | None, ...] = ()
-        async for result in self.statement(text):
-            if not row and result.ntuples:
-                values = (result.get_value(0, column) for column in range(result.nfields))
-                row = tuple(None if value is None else value.decode(errors="replace") for value in values)
+        async for result in self.statement(text, [value.encode() for value in values], [0] * len(values)):
+            row = row or _row(result)
         return row
 
     async def cancel(self, seconds: float = 2.0) -> None:
@@ -190,6 +196,14 @@ class Wire:
             loop.remove_reader(socket)
             if write:
                 loop.remove_writer(socket)
+
+
+def _row(result: PGresult) -> tuple[str | None, ...]:
+    """The first row of a result, as text."""
+    if not result.ntuples:
+        return ()
+    values = (result.get_value(0, column) for column in range(result.nfields))
+    return tuple(None if value is None else value.decode(errors="replace") for value in values)
 
 
 def _said(result: PGresult) -> Said:

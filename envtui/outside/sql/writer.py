@@ -2,7 +2,8 @@
 
 `transaction: single`: until COMMIT is sent nothing can remain, so every failure before it is Failed, also a lost
 connection; from then on only the server's answer counts, and without one the act is in doubt. `transaction: none`: in
-doubt from the moment the statement is sent until the server answers.
+doubt from the moment the statement is sent until the server answers. Before either, `sent` has written down what finds the
+backend and its transaction again (`handle`). What is in doubt is not stopped here: the Ender does that.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from envtui.core.errors import Failed, InDoubt, Refused, TimedOut, Unreachable, 
 from envtui.core.ports import Reading, Sent, Sink, unsent
 
 from .connect import Connector, Server, check_settings
-from .errors import of_statement
+from .errors import CANCELLED, of_statement
+from .handle import ELSEWHERE, begun, commit
 from .rows import Rows
 from .session import GRACE, Values, bound, milliseconds, run
 from .statements import ATOMIC, Statement, check_write
@@ -38,6 +40,7 @@ class SqlWriter:
 
     async def write(self, permit: Permit, act: Act, sink: Sink, sent: Sent = unsent) -> Reading:
         """Do the act. `affected` is the number of rows that its INSERT, UPDATE, DELETE, MERGE and COPY statements changed.
+        `sent` is awaited with the transaction begun and nothing done in it, or before the lone statement.
 
         Raises Failed, TimedOut, Unreachable, AuthenticationFailed, Refused, Unsound: it surely did not happen.
         Raises InDoubt: it was sent and nobody knows.
@@ -46,7 +49,7 @@ class SqlWriter:
         statements = check_write(call.text, call.transaction, len(call.binds), call.affected_max)
         values = await bound(call, self._connector.secrets)
         self._wire, server = await self._connector.connect(act, label=permit.run)
-        writing = _Writing(self._wire, server, act, call, sink)
+        writing = _Writing(self._wire, server, act, call, sink, sent)
         stop = self._wire.on_notice(lambda text: sink.err(text.encode()))
         try:
             return await writing.do(statements, values)
@@ -78,12 +81,13 @@ class SqlWriter:
 class _Writing:
     """One act on one open connection. `_sent` is true from when something may remain that cannot be taken back."""
 
-    def __init__(self, wire: Wire, server: Server, act: Act, call: SqlCall, sink: Sink) -> None:
+    def __init__(self, wire: Wire, server: Server, act: Act, call: SqlCall, sink: Sink, sent: Sent) -> None:
         self._wire = wire
         self._server = server
         self._act = act
         self._call = call
         self._sink = sink
+        self._write_down = sent
         self._sent = False
         self._affected = 0
         self._rows = Rows(sink)
@@ -104,11 +108,11 @@ class _Writing:
         except Lost as error:
             raise self._without_answer(str(error)) from error
         except TimeoutError as error:
-            await self._wire.cancel()
+            await self._stop_what_cannot_remain()
             raise self._without_answer("it did not answer in time", timed_out=True) from error
         except asyncio.CancelledError:
             with suppress(asyncio.CancelledError):
-                await asyncio.shield(asyncio.ensure_future(self._wire.cancel()))
+                await asyncio.shield(asyncio.ensure_future(self._stop_what_cannot_remain()))
             raise
         return Reading(
             columns=self._rows.columns,
@@ -119,18 +123,33 @@ class _Writing:
             seconds=loop.time() - began,
         )
 
+    async def _stop_what_cannot_remain(self) -> None:
+        """Statements before COMMIT: the server need not go on until it notices that nobody is there any more."""
+        if not self._sent:
+            await self._wire.cancel()
+
     def _check_server(self) -> None:
         check_settings(self._wire, self._server.where)
         if self._wire.backend_pid != self._server.pid:
-            raise Unsound(
-                f"{self._server.where} is behind a pooler: another process answers than the one that was connected to.",
-                "Nothing was sent. Name the server itself: behind a pooler nobody can say what became of a write.",
-            )
+            raise self._pooled()
         if self._server.standby:
             raise Unsound(f"{self._server.where} is a standby: it takes no writes.", "Name the primary.")
 
+    def _pooled(self) -> Unsound:
+        return Unsound(
+            f"{self._server.where} is behind a pooler: another process answers than the one that was connected to.",
+            "Nothing remains. Name the server itself: behind a pooler nobody can say what became of a write.",
+        )
+
+    async def _begun(self, opening: str, xid: bool) -> dict[str, str]:
+        handle = await begun(self._wire, opening, xid)
+        if handle.get("pid") != str(self._server.pid):
+            raise self._pooled()
+        await self._write_down(handle)
+        return handle
+
     async def _single(self, statements: tuple[Statement, ...], values: Values) -> None:
-        await self._wire.ours(f"BEGIN; {self._limits('SET LOCAL')}")
+        handle = await self._begun(f"BEGIN; {self._limits('SET LOCAL')}", xid=True)
         for statement in statements:
             await self._run(statement, values)
             if not self._wire.in_transaction:
@@ -145,17 +164,21 @@ class _Writing:
             )
         self._sent = True
         try:
-            tag = await self._wire.ours("COMMIT")
+            tag = await self._wire.ours(commit(handle))
         except ServerSaid as error:
             self._sent = False  # the connection lives and the server says no: a deferred constraint, a serialization
             if error.said.sqlstate.startswith("08") or error.said.sqlstate == "40003":
                 raise InDoubt(f"COMMIT on {self._server.where}: {error.said.message}.", _LOOK) from error
+            if ELSEWHERE in error.said.message:
+                raise self._pooled() from error
             raise
         if tag != "COMMIT":
             raise Failed(f"{self._server.where} answered COMMIT with {tag}. {_NOTHING}", "Read the server's log.")
 
     async def _alone(self, statement: Statement, values: Values) -> None:
-        await self._wire.ours(self._limits("SET"))
+        await self._begun(self._limits("SET"), xid=False)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         self._sent = True
         try:
             await self._run(statement, values)
@@ -166,6 +189,7 @@ class _Writing:
                 f"{self._server.where} reported an error: {error.said.message} [{error.said.sqlstate}]. Outside a"
                 " transaction a part of it may remain.",
                 _LOOK,
+                overdue=error.said.sqlstate == CANCELLED and loop.time() - began >= self._limit,
             ) from error
 
     async def _run(self, statement: Statement, values: Values) -> None:
@@ -183,16 +207,19 @@ class _Writing:
             self._rows = rows
 
     def _limits(self, verb: str) -> str:
-        call, act = self._call, self._act
-        limit = min(call.statement_timeout or act.timeout, act.timeout)
-        lock = milliseconds(call.lock_timeout) if call.lock_timeout else 0
-        return f"{verb} statement_timeout = {milliseconds(limit)}; {verb} lock_timeout = {lock}"
+        lock = milliseconds(self._call.lock_timeout) if self._call.lock_timeout else 0
+        return f"{verb} statement_timeout = {milliseconds(self._limit)}; {verb} lock_timeout = {lock}"
+
+    @property
+    def _limit(self) -> float:
+        """Seconds for one statement."""
+        return min(self._call.statement_timeout or self._act.timeout, self._act.timeout)
 
     def _without_answer(self, why: str, timed_out: bool = False) -> Failed | InDoubt:
         where = self._server.where
         if self._sent:
             what = "COMMIT was sent" if self._call.transaction == "single" else "The statement was sent"
-            return InDoubt(f"{what} to {where} and there was no answer: {why}.", _LOOK)
+            return InDoubt(f"{what} to {where} and there was no answer: {why}.", _LOOK, overdue=timed_out)
         if timed_out:
             return TimedOut(
                 f"{where} did not end the write within {self._act.timeout:g} s. COMMIT was never sent: nothing remains.",
