@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from envtui.core.errors import NeedsWrite
-from envtui.core.events import GrantEnded, PermitSpent
+from envtui.core.events import ActEnded, GrantEnded, PermitSpent
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
 from envtui.engine.writing import RECHECK_SECONDS, WriteAccess
@@ -131,4 +131,37 @@ async def test_when_its_grounds_are_gone_it_ends_within_a_minute_and_without_an_
     assert ended.why
     assert not kit.events(PermitSpent)
     assert not (tmp_path / "sent").exists()
+    assert kit.sound()
+
+
+async def test_a_write_that_is_under_way_when_it_ends_goes_on_and_may_be_taken_back(
+    kit: Kit, register: Path, tmp_path: Path
+) -> None:
+    kit.book(
+        f"  - id: a\n    kind: ssh\n    mode: write\n    timeout: 30s\n"
+        f"    sh: 'touch {tmp_path}/begun; until [ -e {tmp_path}/go ]; do sleep 0.05; done; touch {tmp_path}/sent'\n"
+        f"    undo: {{argv: [rm, {tmp_path}/sent]}}\n"
+        f"    probe: {{argv: [test, -e, {tmp_path}/sent], applied: {{exit: 0}}, absent: {{exit: 1}}}}\n"
+        f"  - {{id: b, kind: ssh, mode: write, repeatable: true, argv: [touch, {tmp_path}/more], timeout: 10s}}\n"
+    )
+    incident = opened(kit)
+    async with kit.open() as session:
+        task, clock = await granted(kit, session, incident)
+        writing = asyncio.create_task(session.write(task, "a"))
+        await until((tmp_path / "begun").exists)
+        close(kit, register, incident, clock)
+        clock.tick()
+        await until(lambda: not task.run.write_active)
+        assert not kit.events(ActEnded)
+        (tmp_path / "go").touch()
+        await writing
+        assert [e.word for e in kit.events(ActEnded)] == ["OK"]
+        with pytest.raises(NeedsWrite, match="incident closed"):
+            await session.write(task, "b")
+        await task.mending.undo("it did not help")
+        assert str(await task.run_on()).startswith("Done(word='UNDONE'")
+    assert [e.reason for e in kit.events(GrantEnded)] == ["INCIDENT_CLOSED"]
+    assert [e.act.partition("@")[0] for e in kit.events(PermitSpent)] == ["a", "a.undo"]
+    assert not (tmp_path / "sent").exists()
+    assert not (tmp_path / "more").exists()
     assert kit.sound()
