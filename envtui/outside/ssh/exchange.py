@@ -18,7 +18,7 @@ from envtui.core.ports import HEAD_BYTES, Reading, Sink
 
 from .bootstrap import NO_DIRECTORY, Frame, Launch
 from .connect import WINDOW, Link, translated
-from .library import Message, SSHException, cMSG_CHANNEL_REQUEST
+from .library import ChannelException, Message, SSHException, cMSG_CHANNEL_REQUEST
 
 if TYPE_CHECKING:
     import paramiko
@@ -37,6 +37,10 @@ GATHER = 0.001
 
 STATUS_WAIT = 5.0
 """Seconds for the exit status after both streams ended."""
+
+REFUSALS = 10
+REFUSED_WAIT = 0.1
+"""A channel that the host refuses is asked for so often, with so many seconds between."""
 
 SUDO = re.compile(r"sudo(-rs)?: |Sorry, user |.* is not (in the sudoers file|allowed to )")
 """How sudo's own words begin."""
@@ -90,7 +94,7 @@ class Exchange:
         started = self._started = time.monotonic()
         where = self._link.endpoint
         with translated(where, "opening a channel"):
-            channel = self._link.transport.open_session(window_size=WINDOW, timeout=self._timeout)
+            channel = self._channel()
         try:
             for buffer in (channel.in_buffer, channel.in_stderr_buffer):
                 buffer.set_event(self._news)
@@ -110,6 +114,17 @@ class Exchange:
         finally:
             with suppress(OSError, EOFError):
                 channel.close()
+
+    def _channel(self) -> paramiko.Channel:
+        """sshd counts a session until it has reaped it, so one too many for now is asked for again."""
+        for again in range(REFUSALS):
+            try:
+                return self._link.transport.open_session(window_size=WINDOW, timeout=self._timeout)
+            except ChannelException:
+                if again == REFUSALS - 1 or self._stopped:
+                    raise
+                time.sleep(REFUSED_WAIT)
+        raise AssertionError("unreachable")
 
     def _ask(self, channel: paramiko.Channel) -> None:
         """`exec_command` without waiting for its answer: that it was refused is seen when the channel ends."""

@@ -2,8 +2,9 @@
 
 A write's state is `$HOME/.envtui/MEMBER/PERMIT/` of the account that the act runs as, so that it outlives the connection:
 `out`, `err`, and `state`, with a line for boot id, process group, pid and start time of the shell that waits for the command,
-and one for the status when it has ended (one file for both: to make one costs a write up to a millisecond). Making PERMIT with a plain `mkdir` is the lock: what was started once is not started again. Everything
-above it must be a directory, no link, of the account itself and closed to others, or nothing is run.
+and one for the status when it has ended (one file for both: to make one costs a write up to a millisecond). Making PERMIT
+with a plain `mkdir` is the lock: what was started once is not started again. Everything above it must be a directory, no
+link, of the account itself and closed to others, or nothing is run.
 
 The command writes into files, so a connection that ends cannot end it, and nothing that it said is lost. Its shell waits for
 it, survives a TERM to the group, and writes the status.
@@ -263,7 +264,8 @@ _REFUSALS: dict[str, tuple[Callable[[str, str], EnvtuiError], str, str]] = {
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """What a look found. `leads`: whether the shell that waits for the command lives; None where the host cannot say.
 
-    `out`, `err`: sizes in bytes. `exit`: a hint, because the account can write it. `who` is None while, or because, it was not written.
+    `out`, `err`: sizes in bytes. `exit`: a hint, because the account can write it. `who` is None while, or because, it was not
+    written.
     """
 
     boot: str = "-"
