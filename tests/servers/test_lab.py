@@ -276,6 +276,33 @@ def test_in_production_sessions_really_wait_for_one_another(lab: Lab) -> None:
     assert found["checkout-3"] == ["checkout-1"]
 
 
+def test_settling_ends_the_line_and_a_reset_forms_it_again(lab: Lab) -> None:
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = 'gateway'"
+
+    def in_line() -> int:
+        with database(lab, "production") as connection:
+            row = connection.execute(waiting).fetchone()
+            assert row is not None
+            return int(str(row[0]))
+
+    cli.tell(lab, "settle")
+    eventually(lambda: in_line() == 0)
+    cli.tell(lab, "reset")
+    assert in_line() == 3
+
+
+async def test_backups_and_their_programs_are_on_the_host_and_the_password_is_the_write_accounts(lab: Lab) -> None:
+    async def on_gw1(account: str, key: str, does: str) -> tuple[int | None, str, str]:
+        return await ssh(lab, "staging", "gw1", account, key, does)
+
+    code, listed, said = await on_gw1("stage-ro", "staging-read", "pg_restore --list backups/gateway-*Z.dump")
+    assert code == 0, said
+    assert "TABLE DATA public orders stage_deployer" in listed
+    asks = "psql --no-psqlrc -At --no-password 'service=gateway dbname=gateway' -c 'select current_user'"
+    assert (await on_gw1("stage-rw", "staging-write", asks))[:2] == (0, "stage_deployer\n")
+    assert (await on_gw1("stage-ro", "staging-read", asks))[0] != 0
+
+
 async def test_a_command_lives_on_when_its_client_vanishes(lab: Lab) -> None:
     connection = await asyncssh.connect(
         "127.0.0.1",
@@ -420,6 +447,8 @@ def test_it_is_up_as_an_ordinary_user() -> None:
         assert drop("break", "jwt").returncode == 0
         status = drop("status")
         assert status.stdout.count("policy     gw1 42") == 3
+        listed = drop("ask", "production", "dbhost", "--", "sh", "-c", "pg_restore --list backups/*.dump")
+        assert "TABLE DATA public orders" in listed.stdout, listed.stderr
         assert drop("down").returncode == 0
         assert not (home / "lab").exists()
 

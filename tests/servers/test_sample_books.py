@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +21,7 @@ from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
 from envtui.lab import cli
 from envtui.lab.layout import Lab
-from envtui.lab.people import variables
+from envtui.lab.people import command, variables
 from envtui.lab.world import WORLDS
 from envtui.outside.incident_file import register_of
 from envtui.outside.ledger import read_entries
@@ -31,6 +33,7 @@ E = TypeVar("E")
 
 Answers = Mapping[str, str | tuple[str, Mapping[str, str]]]
 
+BOOK = "restore-from-backup"
 SWAP: Answers = {"fits": "they fit: swap now", "tell": ("done", {"missing_since": "06:00 UTC"})}
 
 
@@ -82,7 +85,7 @@ async def through(lab: Lab, session: EnvironmentSession, task: RunTask, answers:
     while True:
         proposed = await task.run_on()
         if isinstance(proposed, ReadyWrite):
-            if task.run.grant is None:
+            if task.run.grant is None or task.run.grant.ended:
                 await signed(lab, session, task)
             await session.write(task, proposed.step)
         elif isinstance(proposed, NeedsAnswer | NeedsDecision) and proposed.step in answers:
@@ -101,6 +104,19 @@ async def run_book(
 ) -> tuple[RunTask, Next]:
     task = await session.start(session.plan(book, params))
     return task, await through(lab, session, task, answers)
+
+
+async def granted(lab: Lab, book: str, params: Mapping[str, str]) -> Path:
+    """A request for a run of it in production with the answer of meera, as a file for `run --grant`."""
+    number = incident(lab, "production")
+    async with await world(lab).open("production") as session:
+        plan = session.plan(book, params, number)
+        _, block = await session.access.ask(plan, number, "a test of the sample books", 0)
+    async with await world(lab, "meera").open("production") as beside:
+        answer = await beside.access.sign(await beside.access.review(block), "approve")
+    file = lab.home / "grant"
+    file.write_text(block + answer)
+    return file
 
 
 def ended(proposed: Next, word: str) -> str:
@@ -170,7 +186,7 @@ def events(lab: Lab, environment: str, run: str, kind: type[E]) -> list[E]:
 async def test_without_a_backup_named_the_restore_lists_them_and_changes_nothing(lab: Lab) -> None:
     before = databases(lab, "production")
     async with await world(lab).open("production") as session:
-        task, proposed = await run_book(lab, session, "restore-from-backup", {}, {})
+        task, proposed = await run_book(lab, session, BOOK, {}, {})
         assert isinstance(proposed, NeedsAnswer)
         transcript = task.transcript("backups@db1")
         assert transcript is not None
@@ -188,7 +204,7 @@ async def test_a_backup_that_broke_off_is_found_before_anything_is_written(lab: 
     broken.write_bytes(content[: len(content) * 3 // 4])
     try:
         async with await world(lab).open("production") as session:
-            task, proposed = await run_book(lab, session, "restore-from-backup", {"backup": broken.name}, {})
+            task, proposed = await run_book(lab, session, BOOK, {"backup": broken.name}, {})
             ended(proposed, "FAILED")
             assert [e.word for e in events(lab, "production", task.run.id, ActEnded)] == ["OK", "OK", "FAILED"]
     finally:
@@ -201,7 +217,7 @@ async def test_a_restored_backup_takes_the_place_of_the_damaged_database_and_its
         connection.execute("delete from orders where id between 1001 and 2000")
     params = {"backup": backup(lab, "production").name, "keep_as": "gateway_before_inc_1001"}
     async with await world(lab).open("production") as session:
-        task, proposed = await run_book(lab, session, "restore-from-backup", params, SWAP)
+        task, proposed = await run_book(lab, session, BOOK, params, SWAP)
         ended(proposed, "OK")
         after = databases(lab, "production")
         assert set(after) == {"gateway", "gateway_before_inc_1001"}
@@ -231,7 +247,7 @@ async def test_a_swap_that_fails_leaves_the_names_and_undo_opens_the_database_ag
         connection.execute("create database gateway_before_taken")
     async with await world(lab).open("production") as session:
         answers = {**SWAP, "databases": "skip"}
-        task, proposed = await run_book(lab, session, "restore-from-backup", params, answers)
+        task, proposed = await run_book(lab, session, BOOK, params, answers)
         assert isinstance(proposed, NeedsDecision)
         assert "already exists" in proposed.why
         assert proposed.choices == ("retry", "skip", "undo", "stop")
@@ -242,6 +258,47 @@ async def test_a_swap_that_fails_leaves_the_names_and_undo_opens_the_database_ag
         assert "swap.undo@db1" not in intended  # it is not there, so it is not taken back
     assert databases(lab, "production")["gateway"] == Base(before.oid, True, "")
     assert "gateway_restored" not in databases(lab, "production")
+
+
+async def test_killed_in_the_middle_of_the_swap_it_is_picked_up_elsewhere_and_ends_right(lab: Lab) -> None:
+    before = databases(lab, "production")["gateway"]
+    params = {"backup": backup(lab, "production").name}
+    words = ["run", "production", BOOK, "--plain", "--grant", str(await granted(lab, BOOK, params))]
+    words += ["--answer", "fits=they fit: swap now"]
+    with connect(lab, "production", "gateway") as stuck:
+        pid = stuck.info.backend_pid
+        os.kill(pid, signal.SIGSTOP)  # a session that does not end when it is told to: the swap waits for it
+        try:
+            first = subprocess.Popen(
+                command(words), env=variables(lab, "asha", os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            swapping = (
+                "select count(*) from pg_stat_activity where application_name like 'envtui:%:swap' and state = 'active'"
+            )
+            try:
+                await asyncio.to_thread(eventually, lambda: rows(lab, "production", swapping) == [(1,)], 60)
+            finally:
+                first.kill()
+                first.communicate(timeout=30)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    async with await world(lab, "asha").open("production") as session:
+        run = (await session.runs())[0]
+        assert [act.id for act in run.in_doubt] == ["swap@db1"]
+        task = await session.resume(await session.left(run.id))
+        assert isinstance(await task.run_on(), Doubt)
+        doubt = await task.mending.look(halt=True)
+        if isinstance(doubt, Doubt):
+            assert (doubt.found, "not done" in doubt.choices) == ("absent", True)
+            await task.mending.resolve("swap@db1", done=False)
+        ended(await through(lab, session, task, {**SWAP, "swap": "retry"}), "OK")
+        attempts = [e.act for e in events(lab, "production", run.id, ActIntended)]
+        assert attempts.count("swap@db1") == 2
+        assert [attempts.count(f"{each}@db1") for each in ("create", "restore", "close", "open")] == [1] * 4
+    after = databases(lab, "production")
+    assert after["gateway_before_restore"] == Base(before.oid, False, "")
+    assert after["gateway"].note.startswith("restored from ")
+    await calls_arrive(lab, "production")
 
 
 async def test_the_drill_lives_on_the_copy_and_ends_where_it_began(lab: Lab) -> None:
