@@ -96,13 +96,19 @@ def _replanned(run: Run, event: Resumed) -> Run:
 def _carried(new: StepState, old: StepState | None) -> StepState:
     if old is None:
         return new
-    done = {act.id: act for act in (*old.acts, *old.undo, *old.probes) if act.intended}
+    before = {act.id: act for act in (*old.acts, *old.undo, *old.probes)}
+
+    def carried(act: ActState) -> ActState:
+        was = before.get(act.id, act)
+        # What is to be done again has the number of the attempts before it: none is made twice.
+        return was if was.intended else _replace(act, attempt=was.attempt, counted=was.counted)
+
     return _replace(
         old,
         title=new.title,
         before=new.before,
-        acts=tuple(done.get(act.id, act) for act in new.acts),
-        undo=tuple(done.get(act.id, act) for act in new.undo),
-        probes=tuple(done.get(act.id, act) for act in new.probes),
+        acts=tuple(map(carried, new.acts)),
+        undo=tuple(map(carried, new.undo)),
+        probes=tuple(map(carried, new.probes)),
         by_hand=new.by_hand,
     )

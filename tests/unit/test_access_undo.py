@@ -339,6 +339,17 @@ async def test_a_run_taken_up_again_may_be_undone_and_writes_nothing_else(world:
         await again(world)
 
 
+async def test_a_clock_set_back_after_it_was_taken_up_ends_it(world: World) -> None:
+    grant = await written(world)
+    await use.end(grant, "GIVEN_BACK", journal=world.journal)
+    world.clock.advance(20 * MINUTE)
+    grant = await again(world)
+    world.clock.boot += 10 * MINUTE  # the wall clock was set back by as much
+    with pytest.raises(Refused, match="ended"):
+        await undone(world, grant)
+    assert world.journal.events(GrantEnded)[-1].reason == "CLOCK_JUMP"
+
+
 async def test_only_what_this_very_grant_did(world: World) -> None:
     grant = await granted(world)
     await use.end(grant, "COMPLETED", journal=world.journal)
