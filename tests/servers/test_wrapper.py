@@ -521,7 +521,19 @@ def test_without_setsid_a_detached_command_runs_all_the_same(host: Host, tmp_pat
     host.variables["PATH"] = str(few)
     text = b'cat; until [ -e "$1" ]; do sleep 0.1; done; echo done'
     command = Command(argv=(b"sh", b"-c", text, b"sh", bytes(host.home / "go")), hidden=True)
-    assert host.start(command, b"in\n", detach=60, start_new_session=True).status == wrapper.STARTED
+    start = wrapper.start(command, "gw1", "P1", b"in\n", NONCE, 60)
+    said = tmp_path / "said"
+    with said.open("wb") as file:  # mksh holds its output open for longer; the end mark is what counts
+        process = subprocess.Popen(
+            host.line(start),
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=file,
+            env=host.variables,
+            start_new_session=True,
+        )
+        process.communicate(start.preamble + b"in\n", timeout=PATIENCE)
+    assert f"{NONCE}erun".encode() in said.read_bytes()
     state = host.state()
     assert state.leads
     assert state.who is not None

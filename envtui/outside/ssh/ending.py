@@ -103,11 +103,7 @@ class SshEnder:
         fate, _ = await self._find(target, Passage(_Nowhere()), 0)
         if not left or not fate.dead:
             return fate
-        why = (
-            f"{left} of its processes are left, and not this account's to end."
-            if "p" in left
-            else "Some of it is left."
-        )
+        why = "In its process group are processes that this account cannot end, or cannot tell to be of it."
         return Fate(state="unknown", exit=fate.exit, why=why)
 
     async def forget(self, started: Started) -> None:

@@ -35,6 +35,9 @@ PACKET = 16 * 1024
 GATHER = 0.001
 """Seconds to let a flood gather: a fraction of the window at any speed that Python reaches."""
 
+ANSWER = 15.0
+"""Seconds for a channel to open, where silence counts."""
+
 STATUS_WAIT = 5.0
 """Seconds for the exit status after both streams ended."""
 
@@ -69,6 +72,7 @@ class Exchange:
         self._stdin = launch.preamble + stdin
         self._timeout = timeout
         self._idle = idle
+        self._answer = min(timeout, max(idle, ANSWER)) if idle else timeout
         self._news = _News()
         self._stopped = ""
         self._started: float | None = None
@@ -100,7 +104,7 @@ class Exchange:
                 buffer.set_event(self._news)
             self.sent = True
             with translated(where, "running the command"):
-                channel.settimeout(self._timeout)
+                channel.settimeout(self._answer)
                 if self._stdin:
                     channel.exec_command(self._launch.line)  # before that sshd opens no window for it
                 else:
@@ -119,7 +123,7 @@ class Exchange:
         """sshd counts a session until it has reaped it, so one too many for now is asked for again."""
         for again in range(REFUSALS):
             try:
-                return self._link.transport.open_session(window_size=WINDOW, timeout=self._timeout)
+                return self._link.transport.open_session(window_size=WINDOW, timeout=self._answer)
             except ChannelException:
                 if again == REFUSALS - 1 or self._stopped:
                     raise

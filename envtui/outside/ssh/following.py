@@ -33,11 +33,13 @@ LONGEST = 3600.0
 class Passage:
     """Passes the two streams of a write on to a sink from a byte on, each byte once, and keeps their beginning.
 
-    Pieces may come from several threads, may overlap, and never leave a gap: what is past the next byte is left out.
+    Pieces may come from several threads, may overlap, and never leave a gap: what is past the next byte is left out. After
+    `close` nothing is passed on any more, so that `seen` stays true.
     """
 
     def __init__(self, sink: Sink, out: int = 0, err: int = 0) -> None:
         self._lock = threading.Lock()
+        self._closed = False
         self._sinks = {"out": sink.out, "err": sink.err}
         self._had = {"out": out, "err": err}
         self._kept = {"out": bytearray(), "err": bytearray()}
@@ -59,11 +61,15 @@ class Passage:
         """The beginning, at most HEAD_BYTES; complete only for who began at the first byte."""
         return bytes(self._kept[stream])
 
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+
     def take(self, stream: str, at: int, data: bytes) -> None:
         """`data` begins at byte `at` of the stream."""
         with self._lock:
             had = self._had[stream]
-            if at > had or at + len(data) <= had:
+            if self._closed or at > had or at + len(data) <= had:
                 return
             data = data[had - at :]
             self._sinks[stream](data)

@@ -172,7 +172,7 @@ printf ${envtui_n}e000;printf ${envtui_n}e000>&2
 
 # $2 boot id, $3 process group, $4 pid and $5 start time of its shell, $6 permit, $7 a signal or -. A group is ours while that
 # shell is in it, or a process that carries the permit in its environment; nothing is sent to any other. It prints who was in
-# it before the signal: `l` that shell, `m` marked, `o` others, `p` somebody whom this account may not signal.
+# it before the signal: `l` that shell, `m` marked, `o` others; `p` when somebody may be whom this account is not shown (hidepid).
 _GROUP = (
     _FRAME
     + _FAIL
@@ -188,7 +188,7 @@ case $envtui_y in *ENVTUI_ACT=$envtui_q*)envtui_k=m;esac;done; } 2>/dev/null</pr
 envtui_o=$envtui_o$envtui_k; };
 for envtui_x in $(grep -l -s " $3 " /proc/[0-9]*/stat);do
 if read -r envtui_y;then envtui_s $3 $4 $5 ${envtui_y%% *} ${envtui_y##*) };fi 2>/dev/null<$envtui_x;done;
-case $(LC_ALL=C kill -s 0 -- -$3 2>&1) in *ermitted*)envtui_o=${envtui_o}p;esac;
+[ -r /proc/1/stat ]||case $(LC_ALL=C kill -s 0 -- -$3 2>&1) in *ermitted*)envtui_o=${envtui_o}p;esac;
 case $7$envtui_o in -*);;*[lm]*)kill -s $7 -- -$3;kill -s CONT -- -$3;esac 2>/dev/null;
 printf %s "$envtui_o";printf ${envtui_n}e000;printf ${envtui_n}e000>&2
 """)

@@ -41,6 +41,7 @@ class SshWriter:
         self._spent = False
         self._links = Links(setting)
         self._ended: tuple[Opened, Act] | None = None
+        self._following: asyncio.Task[None] | None = None
         self.seen: dict[str, int] = {"out": 0, "err": 0}
 
     async def write(self, permit: Permit, act: Act, sink: Sink, sent: Sent = unsent) -> Reading:
@@ -60,6 +61,7 @@ class SshWriter:
             opened = await self._links.get(act.place, "write")
             return await self._wrapped(_Sending(self._links, opened, act, permit.id, passage), start, stdin)
         finally:
+            passage.close()
             self.seen = passage.seen
 
     async def forget(self) -> None:
@@ -73,18 +75,22 @@ class SshWriter:
 
     async def close(self) -> None:
         await self._links.close()
+        if self._following is not None:
+            await asyncio.wait([self._following])
 
     async def _wrapped(self, sending: _Sending, start: Launch, stdin: bytes) -> Reading:
         from .exchange import Discard, Exchange
 
         act, passage, opened = sending.act, sending.passage, sending.opened
         exchange = Exchange(opened.link, start, stdin, Discard(), act.timeout)
-        following = None if act.detach else asyncio.create_task(sending.follow(exchange))
+        following = self._following = None if act.detach else asyncio.create_task(sending.follow(exchange))
         try:
             try:
                 reading = await perform(self._links, opened, exchange)
             except BaseException:
-                await _cancelled(following)
+                passage.close()
+                if following is not None:
+                    following.cancel()  # it may hang in the network until the connection is closed
                 raise
             sending.over.set()
             if following is not None:
@@ -167,9 +173,3 @@ class _Sending:
         with suppress(TimeoutError):
             await asyncio.wait_for(self.over.wait(), seconds)
         return self.over.is_set()
-
-
-async def _cancelled(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.wait([task])
