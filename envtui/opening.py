@@ -23,6 +23,7 @@ from envtui.engine.session import EnvironmentSession
 from envtui.engine.ways import Ways
 from envtui.outside import allowed_signers
 from envtui.outside.config import UserConfig
+from envtui.outside.hold import hold
 from envtui.outside.incident_file import tracker_of
 from envtui.outside.ledger import SqliteJournal
 from envtui.outside.paths import Paths
@@ -84,13 +85,9 @@ def session(
         verifier=KeygenVerifier(roster, clock, keygen),
         executor=executor,
         verify=lambda: _verified(paths.ledger(name)),
-        hold=lambda run: _Free(),
+        hold=lambda run: hold(paths.ledger(name).parent / "held", run, f"{operator.name}@{operator.machine}"),
     )
     return EnvironmentSession(tree, order, last, operator, bundle, terms)
-
-
-class _Free:
-    def release(self) -> None: ...
 
 
 def _check(act: Act) -> None:

@@ -92,6 +92,11 @@ async def unsent(handle: Handle) -> None:
 class Writer(Protocol):
     """One connection with a write credential, for one permit. Cannot be constructed without one."""
 
+    @property
+    def seen(self) -> Mapping[str, int]:
+        """How many bytes of `out` and `err` are in the sink: for whoever goes on listening after it was cut off."""
+        ...
+
     async def write(self, permit: Permit, act: Act, sink: Sink, sent: Sent = unsent) -> Reading:
         """Do the permitted act. `sent` is awaited, where there is a handle, before anything of the act can remain.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -37,7 +37,10 @@ class Conclusion(msgspec.Struct, frozen=True, kw_only=True):
     untouched: bool = False
 
 
-Conclude = Callable[[InDoubt | None, Sink], Awaitable[Conclusion]]
+Seen = Mapping[str, int]
+"""How many bytes of `out` and `err` are in the sink already."""
+
+Conclude = Callable[[InDoubt | None, Sink, Seen], Awaitable[Conclusion]]
 """What became of a write that its writer lost (the error), or that was cut off (None)."""
 
 
@@ -104,9 +107,12 @@ class Acting:
         async def sent(handle: Handle) -> None:
             await self._append(self._sent(act, permit.attempt, dict(handle)))
 
+        async def concluded(error: InDoubt | None, sink: Sink) -> Conclusion:
+            return await conclude(error, sink, writer.seen)
+
         try:
             send = functools.partial(writer.write, permit, act, sent=sent)
-            reading = await self._do(act, act.id, judge, permit.attempt, permit.id, send, conclude)
+            reading = await self._do(act, act.id, judge, permit.attempt, permit.id, send, concluded)
             if reading is not None and not reading.running:
                 await writer.forget()
             return reading
@@ -173,7 +179,7 @@ class Acting:
         attempt: int,
         permit: str,
         send: Callable[[Sink], Awaitable[Reading]],
-        conclude: Conclude | None = None,
+        conclude: Callable[[InDoubt | None, Sink], Awaitable[Conclusion]] | None = None,
     ) -> Reading | None:
         name = self._name(act)
         await self._resolve(act)

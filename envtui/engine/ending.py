@@ -6,6 +6,7 @@ access, and nothing here sends the act again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 
 from envtui.core.errors import EnvtuiError, InDoubt
@@ -37,7 +38,7 @@ class Ending:
     async def lost(self, error: InDoubt, sink: Sink, seconds: float) -> Conclusion:
         """The connection or the answer was lost, or its time is over (`error.overdue`): `seconds` of it are left."""
         if error.overdue or seconds <= 0:
-            return await self._concluded(self._stopped, "TIMED OUT", error.message)
+            return await self._concluded(self._stopping(sink, error.seen), "TIMED OUT", error.message)
 
         async def attached(ender: Ender) -> Fate:
             fate = await self._reached(lambda: ender.attach(self._started, sink, error.seen, seconds), seconds)
@@ -45,9 +46,9 @@ class Ending:
 
         return await self._concluded(attached, "FAILED", error.message)
 
-    async def cut(self, word: Word, why: str) -> Conclusion:
-        """A person ended it now."""
-        return await self._concluded(self._stopped, word, why)
+    async def cut(self, why: str, sink: Sink, seen: Mapping[str, int]) -> Conclusion:
+        """A person ends it now. Its last words go to the sink."""
+        return await self._concluded(self._stopping(sink, seen), "CANCELLED", why)
 
     async def follow(self, sink: Sink, seen: Mapping[str, int], seconds: float) -> Conclusion:
         """Wait for one that goes on at its target; `word` None when it still does after `seconds`."""
@@ -80,8 +81,15 @@ class Ending:
         finally:
             await ender.close()
 
-    async def _stopped(self, ender: Ender) -> Fate:
-        return await self._reached(lambda: ender.stop(self._started, GRACE), self._started.act.timeout)
+    def _stopping(self, sink: Sink, seen: Mapping[str, int]) -> Callable[[Ender], Awaitable[Fate]]:
+        async def stopped(ender: Ender) -> Fate:
+            fate = await self._reached(lambda: ender.stop(self._started, GRACE), self._started.act.timeout)
+            if fate.dead:
+                with contextlib.suppress(EnvtuiError):  # what it said until then; that it is dead is known
+                    await ender.attach(self._started, sink, seen, 0)
+            return fate
+
+        return stopped
 
     async def _concluded(self, end: Callable[[Ender], Awaitable[Fate]], word: Word, why: str) -> Conclusion:
         ender = self._ways.ender(self._started.act)

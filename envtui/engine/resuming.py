@@ -116,6 +116,9 @@ async def adopt(session: EnvironmentSession, found: Left) -> RunTask:
     known = session.task(found.run.id)
     if known is not None and known.busy:
         raise Refused(f"Run {found.run.id} is going on here.", "Stop it first.")
+    if known is not None and session.access.grant(found.run.id) is not None:
+        await session.access.end(known, "GIVEN_BACK", "the run is taken up again")
+        found = msgspec.structs.replace(found, run=known.run)
     task = session.bring(found.run, found.plan, found.book.runbook, found.begun)
     if found.run.grant is not None and session.access.grant(found.run.id) is None:
         await session.access.orphaned(task)

@@ -318,11 +318,15 @@ class EnvironmentSession:
         task.plan = plan
         return asked
 
-    async def write(self, task: RunTask, step_id: str) -> Next:
-        """Do a write step. Activates what was signed if it has not been; ends write access after the last act."""
+    async def arm(self, task: RunTask) -> None:
+        """Activate what was signed, if it has not been: write access begins. Does nothing where something lacks."""
         grant = task.run.grant
         if (grant is None or grant.ended) and (await self.access.standing(task)).state == "APPROVED":
             await self.access.activate(task)
+
+    async def write(self, task: RunTask, step_id: str) -> Next:
+        """Do a write step. Activates what was signed if it has not been; ends write access after the last act."""
+        await self.arm(task)
         proposed = await task.write(step_id)
         grant = task.run.grant
         settled = not task.run.in_doubt and not isinstance(proposed, NeedsDecision) and not writes_left(task.run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from envtui.rules.decide import ReadyUndo, ReadyWrite, values
 from envtui.rules.expect import judge, meets
 from envtui.rules.state import ActState
 
-from .acting import Acting, Conclusion, Judge
+from .acting import Acting, Conclusion, Judge, Seen
 from .ending import Ending
 from .stopping import Stopping
 from .ways import Ways
@@ -81,7 +80,7 @@ class WriteSteps:
 
         async def attach(sink: Sink) -> Conclusion:
             if halt:
-                return await ending.cut("CANCELLED", "Stopped by the operator.")
+                return await ending.cut("Stopped by the operator.", sink, {})
             return await ending.follow(sink, {}, act.timeout)
 
         conclusion = await self._acting.follow(act, state.attempt, attach)
@@ -98,28 +97,28 @@ class WriteSteps:
     ) -> None:
         permit = await spend(act, attempt)
         began = self._ways.clock.boot_ms()
+        asked = False
 
         def ending() -> Ending:
             state = self._state(act.id)
             started = Started(act=act, permit=permit.id, attempt=attempt, handle=dict(state.handle))
             return Ending(self._ways, started, lambda fate: self._find(step, act), _exit_in(exits))
 
-        async def conclude(error: InDoubt | None, sink: Sink) -> Conclusion:
+        async def conclude(error: InDoubt | None, sink: Sink, seen: Seen) -> Conclusion:
+            nonlocal asked
             if self._stopping.for_good:
                 return Conclusion(word="IN DOUBT", why="cut off: nobody waited for its outcome")
+            asked = True
             if error is None:
-                return await ending().cut("CANCELLED", "Stopped by the operator.")
+                return await ending().cut("Stopped by the operator.", sink, seen)
             left = act.timeout - (self._ways.clock.boot_ms() - began) / 1000
             return await ending().lost(error, sink, left)
 
         try:
-            reading = await self._acting.write(act, permit, weigh, conclude)
-        except asyncio.CancelledError:
-            if not self._stopping.for_good and not self._state(act.id).in_doubt:
+            await self._acting.write(act, permit, weigh, conclude)
+        finally:
+            if asked and not self._stopping.for_good and not self._state(act.id).in_doubt:
                 await ending().forget()
-            raise
-        if reading is None and not self._state(act.id).in_doubt and not self._state(act.id).untouched:
-            await ending().forget()
 
     async def _find(self, step: Step, act: Act) -> tuple[Finding, str] | None:
         """Look by the step's probe and write down what was found of the act. None: there is no probe."""
@@ -130,6 +129,7 @@ class WriteSteps:
 
         found: list[Finding] = []
         why = ""
+        one: Finding
         for probe in probes:
             names = values(self._task.run, self._task.plan, probe.place.member)
             try:

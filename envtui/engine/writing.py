@@ -303,6 +303,9 @@ class WriteAccess:
         while True:
             left = (grant.until_ms - self._ways.clock.wall_ms()) / 1000
             await self._ways.clock.sleep(max(0.05, min(RECHECK_SECONDS, left)))
+            if task.run.word is not None and self._grants.get(task.run.id) is grant:
+                await self.end(task, "COMPLETED", "the run ended")
+                return
             over = await access.recheck(grant, terms=self.terms, tracker=self._ways.tracker, clock=self._ways.clock)
             if over is not None:
                 if self._grants.get(task.run.id) is grant:

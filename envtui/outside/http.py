@@ -235,6 +235,7 @@ class HttpWriter:
     ) -> None:
         if not isinstance(permit, Permit):
             raise TypeError("a writer needs a permit")
+        self.seen: dict[str, int] = {}
         self._permit = permit
         self._connector = _Connector(environment, ca, secrets, tunnels, seconds)
         self._used = False

@@ -103,8 +103,9 @@ def _acts(run: Run, plan: Plan, step: Step, state: StepState, planned: PlannedSt
             if pending.counted >= step.attempts and not step.repeatable:
                 tried = "once" if pending.counted == 1 else f"{pending.counted} times"
                 return failing(step, "REFUSED", f"{pending.member}: it was written {tried} already (`attempts`)")
-            granted, why_not = _granted(run, by_id[pending.id], pending.attempt + 1)
-            return ReadyWrite(state.id, by_id[pending.id], granted, why_not, pending.attempt + 1)
+            granted, why_not = _granted(run)
+            attempt = _attempt(run, by_id[pending.id], pending)
+            return ReadyWrite(state.id, by_id[pending.id], granted, why_not, attempt)
         return EndStep(state.id, "OK", goto=step.next or "")
     pending_reads = tuple(by_id[a.id] for a in _wanted(run, plan, state, planned) if a.word is None)
     if pending_reads:
@@ -131,27 +132,29 @@ def _wanted(run: Run, plan: Plan, state: StepState, planned: PlannedStep) -> tup
     return tuple(a for a in state.acts if a.member == member)
 
 
-def _granted(run: Run, act: Act, attempt: int) -> tuple[bool, str]:
+def _granted(run: Run) -> tuple[bool, str]:
     grant = run.grant
     if grant is None:
         return False, "needs write access: an open incident and a signature"
     if grant.ended:
         return False, f"write access ended ({grant.ended.lower().replace('_', ' ')}); ask for it again"
-    if (act.digest(), attempt) in grant.spent:
-        return False, "this act was already permitted once"
     return True, ""
 
 
-def _granted_undo(run: Run, act: Act, attempt: int) -> tuple[bool, str]:
+def _granted_undo(run: Run) -> tuple[bool, str]:
     """Whether a permit may be there: an undo is permitted for a while after write access ended. `spend` looks at the time."""
     grant = run.grant
-    if grant is None:
-        return False, "needs write access: an open incident and a signature"
-    if grant.ended in ("REVOKED", "CLOCK_JUMP"):
-        return False, f"write access ended ({grant.ended.lower().replace('_', ' ')}); ask for it again"
-    if (act.digest(), attempt) in grant.spent_undos:
-        return False, "this act was already permitted once"
-    return True, ""
+    if grant is not None and grant.ended and grant.ended not in ("REVOKED", "CLOCK_JUMP"):
+        return True, ""
+    return _granted(run)
+
+
+def _attempt(run: Run, act: Act, state: ActState) -> int:
+    """The next attempt. One whose permit was spent and that has no intent was never sent: it is passed over."""
+    attempt, digest = state.attempt + 1, act.digest()
+    while (digest, attempt) in run.permits:
+        attempt += 1
+    return attempt
 
 
 def _doubt(run: Run, act: ActState) -> Doubt:
@@ -194,8 +197,9 @@ def _undo_of(run: Run, item: undo.Item) -> Next | None:
     if unsure is not None:
         return _unsure(item.step.id, unsure)
     act = next(a for a in item.planned.undo if a.id == item.id)
-    granted, why_not = _granted_undo(run, act, item.act.attempt + 1)
-    return ReadyUndo(item.step.id, act, granted, why_not, item.act.attempt + 1)
+    granted, why_not = _granted_undo(run)
+    attempt = _attempt(run, act, item.act)
+    return ReadyUndo(item.step.id, act, granted, why_not, attempt)
 
 
 def _unsure(step: str, act: ActState) -> Doubt:

@@ -157,10 +157,13 @@ def _about_access(run: Run, event: object) -> Run:
                 nonce=event.nonce,
             )
             return _replace(run, grant=grant)
-        case PermitSpent() if run.grant is not None and run.grant.id == event.grant:
-            kind = "spent_undos" if event.act.partition("@")[0].endswith(".undo") else "spent"
-            spent = (*getattr(run.grant, kind), (event.act_digest, event.attempt))
-            return _replace(run, grant=_replace(run.grant, **{kind: spent}))
+        case PermitSpent():
+            use = (event.act_digest, event.attempt)
+            run = _replace(run, permits=run.permits | {use})
+            forward = not event.act.partition("@")[0].endswith(".undo")
+            if run.grant is None or run.grant.id != event.grant or not forward:
+                return run
+            return _replace(run, grant=_replace(run.grant, spent=(*run.grant.spent, use)))
         case GrantEnded() if run.grant is not None and run.grant.id == event.grant:
             return _replace(run, grant=_replace(run.grant, ended=event.reason))
         case _:

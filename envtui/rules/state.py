@@ -100,7 +100,6 @@ class GrantState(msgspec.Struct, frozen=True, kw_only=True):
     acts: int
     nonce: str = ""  # of the request that it came from
     spent: tuple[tuple[str, int], ...] = ()  # (act digest, attempt)
-    spent_undos: tuple[tuple[str, int], ...] = ()
     ended: str = ""  # the reason, once it ended
 
     @property
@@ -173,6 +172,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     requests: tuple[RequestState, ...] = ()
     grant: GrantState | None = None
     unscripted: bool = False
+    permits: frozenset[tuple[str, int]] = frozenset()  # (act digest, attempt) of every permit, under whatever grant
     undo: UndoState | None = None
     stopping: str = ""  # why a person ends it; what `finally` undoes comes first
     again: tuple[str, ...] = ()  # steps to read again before it goes on, after a resume

@@ -201,7 +201,7 @@ class World:
         assert grant is not None
         undo = isinstance(proposed, ReadyUndo)
         assert undo or not grant.ended
-        assert (one.digest(), attempt) not in (grant.spent_undos if undo else grant.spent)
+        assert (one.digest(), attempt) not in self.run.permits
         step = next(s for s in self.book.steps if s.id == one.step.partition(".")[0])
         if undo:
             assert self.there.get(self.forward(one)), "nothing is there, and its undo is proposed"

@@ -19,6 +19,8 @@ from envtui.core.events import (
     GrantEnded,
     PermitSpent,
     PickOffered,
+    Resolved,
+    Resumed,
     RunEnded,
     RunStarted,
     StepEnded,
@@ -206,9 +208,10 @@ def test_an_ended_grant_grants_nothing() -> None:
 
 
 def test_a_spent_permit_without_an_intent_is_not_spent_again() -> None:
+    """The process died between the two: nothing was sent, and the next attempt has a permit of its own."""
     proposed = decide(after(*at_fix(), GRANT, spent("gw1")), PLAN, BOOK)
     assert isinstance(proposed, ReadyWrite)
-    assert not proposed.granted
+    assert (proposed.act.id, proposed.attempt) == ("fix@gw1", 2)
 
 
 def test_a_write_without_an_outcome_is_in_doubt_and_stops_everything() -> None:
@@ -322,3 +325,17 @@ def test_every_end_of_a_grant_is_named(reason: str) -> None:
     assert run.grant is not None
     assert run.grant.ended == reason
     assert not run.write_active
+
+
+def test_a_changed_book_does_not_forget_attempts() -> None:
+    """A second attempt with the number of the first would be refused its permit."""
+    resolved = Resolved(run="R", step="fix", act="fix@gw1", done=False, by="asha", why="looked")
+    events = (*at_fix(), GRANT, spent("gw1"), intended("fix", "gw1", "write"), resolved)
+    resumed = Resumed(run="R", operator="asha", machine="m", plan_digest="other", plan=written(PLAN, {}))
+    run = after(*events, resumed)
+    state = run.act("fix@gw1")
+    assert state is not None
+    assert (state.intended, state.attempt) == (False, 1)
+    proposed = decide(run, PLAN, BOOK)
+    assert isinstance(proposed, ReadyWrite)
+    assert proposed.attempt == 2

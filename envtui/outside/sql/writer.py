@@ -33,6 +33,7 @@ class SqlWriter:
     def __init__(self, permit: Permit, connector: Connector) -> None:
         if not isinstance(permit, Permit):
             raise TypeError("a writer needs a permit")
+        self.seen: dict[str, int] = {}
         self._permit = permit
         self._connector = connector
         self._used = False
