@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import queue
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,9 +21,19 @@ from typing import TypeVar
 
 import msgspec
 
-from envtui.core.canonical import canonical, canonical_record
 from envtui.core.errors import EnvtuiError, LedgerBroken, Unsound
-from envtui.core.events import ActEnded, Entry, Event, GrantEnded, Head, RunEnded, StepEnded
+from envtui.core.events import (
+    ActEnded,
+    Entry,
+    Event,
+    GrantEnded,
+    Head,
+    Probed,
+    Resolved,
+    RunEnded,
+    StepEnded,
+    StopAsked,
+)
 from envtui.core.ports import Clock
 from envtui.outside.ledger_format import (
     APPLICATION_ID,
@@ -39,15 +48,24 @@ from envtui.outside.ledger_format import (
     row_hash,
     schema_problem,
 )
-
-BUSY_SECONDS = 10.0
-"""How long one process waits for another that is writing."""
+from envtui.outside.ledger_read import BUSY_SECONDS, ROOM, as_read, body_of, entries_of, translated
+from envtui.outside.ledger_read import exported as exported
+from envtui.outside.ledger_read import read_entries as read_entries
+from envtui.outside.ledger_read import read_only as read_only
 
 POLL_SECONDS = 0.1
 """How often a follower looks whether another process has written."""
 
-_ENDS = (ActEnded, StepEnded, RunEnded, GrantEnded)
+_ENDS = (ActEnded, StepEnded, RunEnded, GrantEnded, Probed, Resolved, StopAsked)
+_RUNS_KEPT = 4
 _Result = TypeVar("_Result")
+
+
+class _Known(msgspec.Struct):
+    """What was read of one run, and how far the ledger had been looked through for it."""
+
+    until: int = 0
+    entries: list[Entry] = msgspec.field(default_factory=list)
 
 
 class _Waiting(msgspec.Struct):
@@ -80,17 +98,23 @@ class SqliteJournal:
             self._writing = _created(path, clock.randomness)
             self._id = _opened(self._writing, self._witness)
         except sqlite3.Error as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
         self._ballast.take()
         self._reading: sqlite3.Connection | None = None
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closed = False
+        self._unknown: Unsound | None = None  # once set, nothing more is written
+        self._known: dict[str, _Known] = {}
         self._thread = threading.Thread(target=self._write_all, name="envtui-ledger", daemon=True)
         self._thread.start()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="envtui-ledger-read")
 
     async def append(self, event: Event) -> Entry:
-        """Write one event down. Returns when it is durable. Raises Unsound when it cannot be written."""
+        """Write one event down. Returns when it is durable. Raises Unsound when it cannot be written.
+
+        A disk that fails while an entry is being made durable leaves nobody knowing whether it is: from then on this
+        journal writes nothing more, so that nothing is built on a head that may not be there after a power cut.
+        """
         return (await self.append_all((event,)))[0]
 
     async def append_all(self, events: Sequence[Event]) -> Sequence[Entry]:
@@ -101,14 +125,14 @@ class SqliteJournal:
             return ()
         loop = asyncio.get_running_loop()
         bodies = [body_of(event) for event in events]
-        events = [_as_read(event, body) for event, body in zip(events, bodies, strict=True)]
+        events = [as_read(event, body) for event, body in zip(events, bodies, strict=True)]
         waiting = _Waiting(events, loop, loop.create_future(), bodies)
         self._queue.put(waiting)
         return await waiting.future
 
     async def read(self, run: str | None = None) -> Sequence[Entry]:
-        """Every entry, or those of one run, oldest first."""
-        return await self._in_reader(partial(_entries, run=run))
+        """Every entry, or those of one run, oldest first. Of a run that was read before, only what is new is looked for."""
+        return await self._in_reader(entries_of if run is None else partial(self._of_run, run))
 
     async def follow(self, after: int = 0) -> AsyncIterator[Entry]:
         """Every entry after sequence number `after`, then each new one, whichever process wrote it."""
@@ -117,7 +141,7 @@ class SqliteJournal:
             now = await self._in_reader(lambda connection: connection.execute("PRAGMA data_version").fetchone())
             if now != version:
                 version = now
-                for entry in await self._in_reader(partial(_entries, after=after)):
+                for entry in await self._in_reader(partial(entries_of, after=after)):
                     after = entry.seq
                     yield entry
             else:
@@ -146,6 +170,17 @@ class SqliteJournal:
         self._writing.close()
         self._witness.close()
 
+    def _of_run(self, run: str, connection: sqlite3.Connection) -> list[Entry]:
+        known = self._known.pop(run, None) or _Known()
+        # How far, before what: an entry that is added in between is found the next time.
+        until, _ = _head(connection, self._id)
+        known.entries += entries_of(connection, known.until, run, until)
+        known.until = until
+        self._known[run] = known
+        if len(self._known) > _RUNS_KEPT:
+            del self._known[next(iter(self._known))]
+        return list(known.entries)
+
     async def _in_reader(self, ask: Callable[[sqlite3.Connection], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._reader, self._asked, ask)
 
@@ -155,7 +190,7 @@ class SqliteJournal:
                 self._reading = read_only(self._path)
             return ask(self._reading)
         except sqlite3.Error as error:
-            raise _translated(error, self._path) from error
+            raise translated(error, self._path) from error
 
     # -- the writing thread --------------------------------------------------------------------------------------
 
@@ -183,20 +218,25 @@ class SqliteJournal:
             elif batch[0].ends and _no_room(error) and self._ballast.release():
                 self._commit(batch)
             else:
-                _settle(batch[0], _translated(error, self._path))
+                _settle(batch[0], translated(error, self._path))
         except EnvtuiError as error:
             for one in batch:
-                if len(batch) == 1:
+                if len(batch) == 1 or self._unknown is not None:
                     _settle(one, error)
                 else:
                     self._commit([one])
         else:
             for one, entries in zip(batch, results, strict=True):
                 _settle(one, entries)
+            # After the answer: nobody waits for it, and it is behind after a kill at this moment as after one before it.
+            last = results[-1][-1]
+            self._witness.write(self._id, last.seq, bytes.fromhex(last.hash))
 
     def _written(self, batch: list[_Waiting]) -> list[list[Entry]]:
+        if self._unknown is not None:
+            raise Unsound(self._unknown.message, self._unknown.remedy)
         if not all(one.ends for one in batch) and not self._ballast.take():
-            raise Unsound(f"The disk of {self._path} is full.", _ROOM)
+            raise Unsound(f"The disk of {self._path} is full.", ROOM)
         connection = self._writing
         results: list[list[Entry]] = []
         rows: list[tuple[int, int, bytes, bytes, bytes]] = []
@@ -214,107 +254,25 @@ class SqliteJournal:
                     prev = digest
                 results.append(entries)
             connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", rows)
-            connection.execute("COMMIT")
         except BaseException:
-            with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself when the disk is full
-                connection.execute("ROLLBACK")
+            self._roll_back()
             raise
-        self._witness.write(self._id, seq, prev)
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            if _surely_not(error):
+                raise
+            self._unknown = Unsound(
+                f"Whether the last entry of {self._path} is on the disk is not known: {error}.",
+                "Close envtui, look at the disk, then verify the ledger.",
+            )
+            raise self._unknown from error
         return results
 
-
-def read_entries(path: Path, run: str | None = None) -> Sequence[Entry]:
-    """The entries of a ledger that is not opened, or of one run in it; nothing when there is no such file.
-
-    Raises LedgerBroken when it is no ledger.
-    """
-    if not path.exists():
-        return ()
-    try:
-        with contextlib.closing(read_only(path)) as connection:
-            return _entries(connection, run=run)
-    except sqlite3.Error as error:
-        raise _translated(error, path) from error
-
-
-def exported(path: Path, run: str | None = None) -> Iterator[str]:
-    """A ledger, or one run of it, as JSON Lines without newlines: canonical, so that each hash can be computed again.
-
-    `event` in canonical form is the body that was hashed. Raises LedgerBroken.
-    """
-    import json
-
-    if not path.exists():
-        return
-    try:
-        with contextlib.closing(read_only(path)) as connection:
-            ledger = ledger_id(connection).hex()
-            wanted = None if run is None else {entry.seq for entry in _entries(connection, run=run)}
-            rows = connection.execute("SELECT seq, at_ms, prev, body, hash FROM entries ORDER BY seq")
-            for seq, at_ms, prev, body, digest in rows:
-                if wanted is None or seq in wanted:
-                    yield canonical(
-                        {
-                            "ledger": ledger,
-                            "seq": seq,
-                            "at_ms": at_ms,
-                            "prev": prev.hex(),
-                            "hash": digest.hex(),
-                            "event": json.loads(body),
-                        }
-                    ).decode()
-    except sqlite3.Error as error:
-        raise _translated(error, path) from error
-    except ValueError as error:
-        raise LedgerBroken(f"{path} has an entry that is no JSON.", KEEP) from error
-
-
-def read_only(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write. On a read-only medium the file is read as it is."""
-    uri = path.absolute().as_uri()
-    connection = sqlite3.connect(
-        f"{uri}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
-    )
-    try:
-        connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
-    except sqlite3.OperationalError:
-        connection.close()
-        log = path.with_name(path.name + "-wal")
-        if log.exists() and log.stat().st_size:
-            raise
-        connection = sqlite3.connect(
-            f"{uri}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
-        )
-    connection.execute("PRAGMA query_only = ON")
-    return connection
-
-
-def body_of(event: Event) -> bytes:
-    """An event's canonical bytes. Text that is no Unicode (lone surrogates) is written as its escapes."""
-    body = canonical_record(event)
-    if b"\\ud" not in body:
-        return body
-    return canonical(_unicode(msgspec.to_builtins(event)))
-
-
-def _as_read(event: Event, body: bytes) -> Event:
-    """The event as a reader of the ledger will see it: itself, unless it had to be escaped."""
-    return event if b"\\ud" not in body else _decoder().decode(body)
-
-
-@functools.cache  # its making takes longer than a run's first ten entries, and a run writes more than it reads
-def _decoder() -> msgspec.json.Decoder[Event]:
-    return msgspec.json.Decoder(Event)
-
-
-def _unicode(value: object) -> object:
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_unicode(key): _unicode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_unicode(item) for item in value]
-    return value
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself when the disk is full
+            self._writing.execute("ROLLBACK")
 
 
 def _created(path: Path, randomness: Callable[[int], bytes]) -> sqlite3.Connection:
@@ -384,26 +342,6 @@ def _head(connection: sqlite3.Connection, ledger: bytes) -> tuple[int, bytes]:
     return (0, genesis(ledger)) if row is None else (row[0], row[1])
 
 
-def _entries(connection: sqlite3.Connection, after: int = 0, run: str | None = None) -> list[Entry]:
-    sql = "SELECT seq, at_ms, body, hash FROM entries WHERE seq > ?"
-    values: list[object] = [after]
-    if run is not None:
-        sql += " AND instr(body, ?)"
-        values.append(b'"run":' + canonical(run))
-    entries: list[Entry] = []
-    for seq, at_ms, body, digest in connection.execute(sql + " ORDER BY seq", values):
-        try:
-            event = _decoder().decode(body)
-        except msgspec.DecodeError as error:
-            raise LedgerBroken(
-                f"Entry {seq} of the ledger cannot be read: {error}.",
-                "If a newer envtui wrote it, use that one; else verify the ledger.",
-            ) from error
-        if run is None or getattr(event, "run", "") == run:
-            entries.append(Entry(seq, at_ms, event, digest.hex()))
-    return entries
-
-
 def _settle(one: _Waiting, result: Sequence[Entry] | EnvtuiError) -> None:
     def settle() -> None:
         if one.future.done():  # whoever waited was cancelled; the entry is there
@@ -417,24 +355,17 @@ def _settle(one: _Waiting, result: Sequence[Entry] | EnvtuiError) -> None:
         one.loop.call_soon_threadsafe(settle)
 
 
-_ROOM = "Free some space there; until then nothing is started, and what runs is ended and recorded."
-
-
 def _no_room(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
-def _translated(error: sqlite3.Error, path: Path) -> Unsound:
-    """The one place where sqlite3's exceptions become ours, most specific first."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return Unsound(f"The disk of {path} is full.", _ROOM)
-    if code == sqlite3.SQLITE_IOERR:
-        return Unsound(f"The disk of {path} gives an error: {error}.", _ROOM)
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return Unsound(
-            f"Another process has been writing to {path} for {BUSY_SECONDS:.0f} s.", "Look which envtui still runs."
-        )
-    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-        return Unsound(f"{path} cannot be written: {error}.", "Look at its owner and mode, and at the disk.")
-    return LedgerBroken(f"{path} is damaged: {error}.", KEEP)
+def _surely_not(error: sqlite3.Error) -> bool:
+    """Whether a COMMIT that raised this left nothing: no room, another's lock, or a write that was cut short. The record
+    that makes entries count is written last, so what came before it does not count; of a failed fsync nobody can tell.
+    """
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code == sqlite3.SQLITE_IOERR_WRITE or code & 0xFF in (
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    )

@@ -19,8 +19,9 @@ import msgspec
 
 from envtui.core.errors import EnvtuiError
 from envtui.core.events import Head
-from envtui.outside.ledger import head_problem, read_only
+from envtui.outside.ledger import head_problem
 from envtui.outside.ledger_format import DOMAIN, NUMBERS, Witness, genesis, ledger_id, schema_problem
+from envtui.outside.ledger_read import read_only
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,15 +62,18 @@ def _verdict(connection: sqlite3.Connection, witness: Head | None, expected: Seq
     ledger = ledger_id(connection)
     signed: list[tuple[int, bytes]] = []
     seq, prev = 0, genesis(ledger)
-    prefix, pack, sha256 = DOMAIN + ledger, NUMBERS.pack, hashlib.sha256
-    # This loop is the speed of verify: a million entries pass through it.
+    pack, begun = NUMBERS.pack, hashlib.sha256(DOMAIN + ledger).copy
+    # This loop is the speed of verify: a million entries pass through it. Copying a hash that has begun takes half the
+    # time of beginning one.
     for found, at_ms, before, body, digest in connection.execute(
         "SELECT seq, at_ms, prev, body, hash FROM entries ORDER BY seq"
     ):
         seq += 1
         if found != seq:
             return Verdict(why=f"Entry {seq} is missing.", seq=seq, entries=seq - 1)
-        if before != prev or sha256(b"".join((prefix, prev, pack(seq, at_ms, len(body)), body))).digest() != digest:
+        own = begun()
+        own.update(b"".join((prev, pack(seq, at_ms, len(body)), body)))
+        if before != prev or own.digest() != digest:
             return Verdict(why=_what(ledger, seq, at_ms, prev, before, body, digest), seq=seq, entries=seq - 1)
         prev = digest
         if b'"bundle":"' in body:
