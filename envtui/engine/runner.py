@@ -125,6 +125,11 @@ class RunTask:
     def stopping(self) -> bool:
         return self._stopping.asked
 
+    @property
+    def cutting(self) -> bool:
+        """Whether what is under way is being ended now, after `cut`."""
+        return self._stopping.cutting
+
     async def append(self, *events: Event) -> Sequence[Entry]:
         """Write events down, durably and in order; then everyone who looks sees them. Returns their entries."""
         entries = await self._ways.journal.append_all(events)

@@ -23,6 +23,11 @@ class Stopping:
     def asked(self) -> bool:
         return self._asked.is_set()
 
+    @property
+    def cutting(self) -> bool:
+        """Whether a job that was cut off is still coming to its end."""
+        return self.now and self._doing is not None
+
     def ask(self) -> None:
         """Nothing more begins until `go_on`; a pause ends now."""
         self._asked.set()
