@@ -237,6 +237,8 @@ async def test_a_home_that_is_a_trap_runs_nothing(house: House, world: Servers, 
     assert not (tmp_path / "ran").exists()
     assert not list(elsewhere.iterdir())
     assert (await house.ender.look(house.sent("trap", "true").started)).state == "unknown"
+    with pytest.raises(Refused, match="a link"):
+        await house.ender.leftovers(house.act("trap", "true", mode="write").place)
 
 
 @ROOT
@@ -644,7 +646,7 @@ async def test_whatever_the_login_shell_it_is_written_found_and_ended(
 async def test_a_start_file_that_reads_input_is_told_apart(house: House, one: Server, world: Servers) -> None:
     user = world.account("reads", shutil.which("bash") or "", {".bashrc": "head -c 10 >/dev/null\n"})
     house.target("acc", one, user=user, write_key="file:writer")
-    with pytest.raises(Failed, match="did not get the whole input"):
+    with pytest.raises(Refused, match="did not get the whole input"):
         await house.write("acc", "cat", stdin=b"x" * 100)
     assert (await house.write("acc", "echo", "fine")).stdout == b"fine\n"
 

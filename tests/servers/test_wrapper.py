@@ -446,17 +446,18 @@ def test_a_stopped_group_is_ended_too(host: Host) -> None:
 
 
 def test_without_its_shell_the_command_is_known_by_its_mark(host: Host) -> None:
-    process, state = running(host, "echo up; exec sleep 60")
+    permit = f"P{os.getpid()}x{time.monotonic_ns()}"
+    process, state = running(host, "echo up; exec sleep 60", permit)
     assert state.who is not None
     os.kill(state.who.pid, signal.SIGKILL)
     process.wait(PATIENCE)
-    after = host.state()
+    after = host.state(permit)
     assert (after.leads, after.exit) == (False, None)
-    assert host.group(state.who) == "m"
-    assert host.run(wrapper.marked("P1", "", NONCE)).out.strip() == b"1"
-    host.group(state.who, sends="TERM")
-    until(lambda: not host.group(state.who))
-    assert host.run(wrapper.marked("P1", "", NONCE)).out.strip() == b"0"
+    assert host.group(state.who, permit) == "m"
+    assert host.run(wrapper.marked(permit, "", NONCE)).out.strip() == b"1"
+    host.group(state.who, permit, "TERM")
+    until(lambda: not host.group(state.who, permit))
+    assert host.run(wrapper.marked(permit, "", NONCE)).out.strip() == b"0"
     process.communicate()
 
 

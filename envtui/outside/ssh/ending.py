@@ -112,12 +112,18 @@ class SshEnder:
         await self._ask(target, wrapper.forget(target.member, target.permit, target.account, nonce()))
 
     async def leftovers(self, place: Place) -> tuple[Leftover, ...]:
-        """What writes left at a member, of the account of `place` (with the write credential); at most 500, by name."""
+        """What writes left at a member, of the account of `place` (with the write credential); at most 500, by name.
+
+        Raises Refused where what lies there cannot be trusted, and what every question raises.
+        """
         _writes(place)
         nobody = _Target(place, "-")
         status, said = await self._ask(nobody, wrapper.listing(place.member, place.as_, nonce()))
-        if status != "000":
+        if status == wrapper.NOTHING:
             return ()
+        if status != "000":
+            why = _UNSOUND.get(status, "The host did not answer as it should.")
+            raise Refused(f"{place.member} does not show what writes left there. {why}", "Look at $HOME/.envtui there.")
         now, *lines = said.decode("utf-8", "replace").splitlines() or [""]
         found: list[Leftover] = []
         for line in lines:

@@ -254,7 +254,7 @@ _REFUSALS: dict[str, tuple[Callable[[str, str], EnvtuiError], str, str]] = {
     ),
     "ful": (Failed, "could not write down there that it starts", "Make room on the file system of its home."),
     "cut": (
-        Failed,
+        Refused,
         "did not get the whole input of the command",
         "A start file of the account may read what is sent; take that out.",
     ),
