@@ -201,7 +201,12 @@ class FileTranscript:
                     raise Failed(
                         f"This output cannot be read: {error.strerror}.", f"It was kept in {self._path}."
                     ) from error
-            return os.pread(self._fd, count, offset)
+            try:
+                return os.pread(self._fd, count, offset)
+            except OSError as error:
+                raise Failed(
+                    f"This output cannot be read: {error.strerror}.", f"It was kept in {self._path}."
+                ) from error
 
 
 class FileRecording(FileTranscript):
@@ -238,8 +243,11 @@ class FileRecording(FileTranscript):
             if self._write_fd >= 0:
                 self._write(self._out_stream.finish(), error=False)
                 self._write(self._err_stream.finish(), error=True)
-                os.close(self._write_fd)
-                self._write_fd = -1
+                fd, self._write_fd = self._write_fd, -1
+                try:
+                    os.close(fd)
+                except OSError as failure:  # some disks say only now that what they took is lost
+                    self._lost(failure, self._size)
                 self._write_errors()
             return self._sha256.hexdigest(), self._size, bool(self.why)
 
@@ -260,7 +268,7 @@ class FileRecording(FileTranscript):
             try:
                 written += os.write(self._write_fd, view[written:])
             except OSError as failure:
-                self.why = f"{written + self._size} bytes were kept, then: {failure.strerror}"
+                self._lost(failure, written + self._size)
                 data = data[:written]
                 break
         start = self._size
@@ -273,6 +281,10 @@ class FileRecording(FileTranscript):
                 self._errors[-1] = (self._errors[-1][0], self._size)
             else:
                 self._errors.append((start, self._size))
+
+    def _lost(self, failure: OSError, kept: int) -> None:
+        # Never raised: whoever reads from the target would take it for a lost connection, and a write for IN DOUBT.
+        self.why = self.why or f"{kept} bytes were kept, then: {failure.strerror}"
 
     def _write_errors(self) -> None:
         if self._errors:
@@ -320,8 +332,9 @@ class DiskSpool:
     def forget(self, name: str) -> None:
         """Remove a transcript (`keep_output: false`). Whoever has it open reads on until it is closed."""
         path = self.path(name)
-        path.unlink(missing_ok=True)
-        _errors_path(path).unlink(missing_ok=True)
+        for file in (path, _errors_path(path)):
+            with contextlib.suppress(OSError):  # a disk that fails: the outcome of the act is recorded all the same
+                file.unlink(missing_ok=True)
 
     def digest(self, name: str) -> str:
         """sha256 of the file as it is now, to compare with the ledger's. Raises Failed when it is not there."""

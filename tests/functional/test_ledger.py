@@ -7,11 +7,13 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -481,6 +483,27 @@ def test_a_killed_process_loses_no_entry_that_was_acknowledged(path: Path) -> No
     verdict = verify(path)
     assert verdict.sound
     assert verdict.entries >= acknowledged[-1] >= 200
+
+
+def test_killed_at_any_moment_and_opened_again_it_is_sound_and_has_all_that_was_acknowledged(path: Path) -> None:
+    """Twenty times in the same ledger: each process goes on where the killed one was, at whatever it was doing."""
+    chance = random.Random(20)
+    acknowledged: set[int] = set()
+    for life in range(20):
+        process = appender(path, f"life{life}", 1_000_000)
+        assert process.stdout is not None
+        for _ in range(chance.randrange(1, 60)):
+            acknowledged.add(int(process.stdout.readline()))
+        threading.Event().wait(chance.random() / 500)  # somewhere within an append, not always at its end
+        process.send_signal(signal.SIGKILL)
+        acknowledged |= {int(line) for line in process.stdout.read().split(b"\n")[:-1]}
+        process.stdout.close()
+        process.wait()
+        verdict = verify(path)
+        assert verdict.why == ""
+        assert verdict.compared == 1  # the head beside the file is one that the ledger had
+        assert {entry.seq for entry in read_entries(path)} >= acknowledged
+    assert Ballast(path).take()
 
 
 _FULL = """
