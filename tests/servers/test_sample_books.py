@@ -339,7 +339,8 @@ async def test_an_index_that_timed_out_is_seen_as_invalid_and_the_next_run_ends_
         assert rows(lab, "production", valid, "gateway") == [(False,)]
         assert [e.found for e in events(lab, "production", task.run.id, Probed)] == ["unknown"]
         await task.mending.resolve("build@db1", done=False, why="the index is there and invalid")
-        assert (await task.run_on()) is not None
+        assert isinstance(await task.run_on(), ReadyWrite)
+        await task.abandon("begun afresh")
         cli.tell(lab, "settle")
         task, proposed = await run_book(lab, session, "index-orders-placed-at", {}, {"in-the-way": "retry"})
         ended(proposed, "OK")
