@@ -9,6 +9,7 @@ from envtui.core.ports import Reading
 from envtui.core.runbook import Step
 
 from .expect import meets
+from .presets import written_out
 
 NOT_RUN = 126
 """Exit codes from here on are the shell's or a signal's: the probe itself did not do its work."""
@@ -19,7 +20,7 @@ def finding(step: Step, reading: Reading, values: Mapping[str, str]) -> tuple[Fi
 
     Both matchers fit, or none: unknown. A probe that failed, or whose answer was cut, has found nothing.
     """
-    probe = step.probe
+    probe = written_out(step).probe
     if probe is None or probe.applied is None:
         return "unknown", "there is no probe"
     if problem := _problem(reading):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from envtui.core.act import Act, Mode, Place, Plan, PlannedStep, Value
 from envtui.core.environment import Environment
 from envtui.core.errors import UsageError
@@ -18,6 +20,7 @@ from envtui.core.shape import seconds
 from .calls import DEFAULT_TIMEOUT, Doing, call_of, doing, doing_of
 from .condition import split
 from .places import places
+from .presets import written_out
 from .shows import shows
 from .template import Scope, parse, prose
 from .unbuilt import refuse_unbuilt, refuse_unheld_policy
@@ -117,6 +120,7 @@ class _Planner:
 
     def step(self, step: Step, before: bool) -> PlannedStep:
         """One step, planned. Raises UsageError that begins with its id."""
+        step = written_out(step)
         kind = step.__struct_config__.tag
         acts: tuple[Act, ...] = ()
         instead: tuple[Act, ...] = ()
@@ -125,6 +129,7 @@ class _Planner:
             self._condition(step)
         if kind in ("ssh", "sql", "http"):
             acts, instead, only = self.acts(doing(step), step.id, step.mode)
+            acts, instead = self._lasting(step, kind, acts), self._lasting(step, kind, instead)
         elif isinstance(step, WaitStep):
             if (step.for_ is None) == (step.until is None):
                 raise UsageError(f"step {step.id}: needs either `for` or `until`.", "Say one of the two.")
@@ -148,6 +153,21 @@ class _Planner:
             only=only,
             by_hand=by_hand,
         )
+
+    def _lasting(self, step: Step, kind: str, acts: tuple[Act, ...]) -> tuple[Act, ...]:
+        """The acts with what the step says of silence, and of going on alone."""
+        if not step.detach and step.idle_timeout is None:
+            return acts
+        if kind != "ssh":
+            field = "detach" if step.detach else "idle_timeout"
+            raise UsageError(f"step {step.id}: `{field}` is for steps of kind ssh.", "Use `timeout`.")
+        if step.detach and (step.mode != "write" or step.timeout is None):
+            raise UsageError(
+                f"step {step.id}: `detach` is for a write with a `timeout` of its own.",
+                "Nobody watches it meanwhile: say how long it may take.",
+            )
+        idle = seconds(step.idle_timeout) if step.idle_timeout is not None else 0.0
+        return tuple(msgspec.structs.replace(act, idle_timeout=idle, detach=step.detach) for act in acts)
 
     def _undo(self, step: Step) -> tuple[tuple[Act, ...], str]:
         if step.undo is None:

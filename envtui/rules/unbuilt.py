@@ -62,15 +62,12 @@ def _uses(book: Runbook) -> Iterator[tuple[str, str]]:
 def _of_step(step: Step) -> Iterator[str]:
     used = {
         "needs": bool(step.needs),
-        "idle_timeout": step.idle_timeout is not None,
         "each": step.each is not None,
         "retry": step.retry > 0,
         "fanout": step.fanout is not None,
         "late": bool(step.late),
-        "detach": step.detach,
         "see": isinstance(step, ManualStep) and step.see is not None,
         "check": isinstance(step, HttpStep) and step.check is not None,
-        "probe.preset": step.probe is not None and step.probe.preset is not None,
         "probe.check": step.probe is not None and step.probe.check is not None,
         "undo.check": step.undo is not None and step.undo.check is not None,
         "until.check": isinstance(step, WaitStep) and step.until is not None and step.until.check is not None,

@@ -38,6 +38,7 @@ def lint_flow(runbook: Runbook, report: Report) -> None:
     if len(places) != len(runbook.steps):
         return  # with double ids nobody knows where a jump leads
     _circles(runbook, edges, report)
+    _undoes(runbook, report)
     reached = _reach({0}, edges)
     for index, step in enumerate(runbook.steps):
         if index not in reached:
@@ -63,6 +64,18 @@ def _circles(runbook: Runbook, edges: list[set[int]], report: Report) -> None:
         if step.mode == "write" and step.attempts == 1 and index in _reach(edges[index], edges):
             remedy = "Set attempts, or let the jump back lead past it."
             report.error(("steps", index), f"the write {step.id} can be reached twice.", remedy)
+
+
+def _undoes(runbook: Runbook, report: Report) -> None:
+    """`on_failure: undo` needs something before it, or itself, that can be taken back."""
+    can = False
+    for index, step in enumerate((*runbook.before, *runbook.steps)):
+        preset = step.probe is not None and step.probe.preset is not None
+        can = can or (step.mode == "write" and (step.undo is not None or preset))
+        if step.on_failure == "undo" and not can:
+            before = len(runbook.before)
+            path: Path = ("before", index) if index < before else ("steps", index - before)
+            report.error((*path, "on_failure"), "there is nothing to undo yet.", "Use stop, or undo after a write.")
 
 
 def _reach(start: set[int], edges: list[set[int]]) -> set[int]:

@@ -21,10 +21,13 @@ from envtui.core.runbook import (
     Until,
     WaitStep,
 )
+from envtui.core.shape import seconds
 from envtui.core.tree import Path, Tree
+from envtui.rules.calls import DEFAULT_TIMEOUT
 from envtui.rules.lint.manifest import kind_of
 from envtui.rules.lint.report import Report
 from envtui.rules.lint.writes import looks_like_write
+from envtui.rules.presets import PRESETS, problem, written_out
 
 WRITE_ONLY = ("probe", "repeatable", "undo", "point_of_no_return", "fanout", "late", "detach", "finally_")
 NOT_FOR_PEOPLE = ("target", "host", "as_", "needs", "poll", "each", "retry", "idle_timeout", "fanout", "detach", "late")
@@ -50,6 +53,11 @@ def written(field: str) -> str:
 
 def lint_step(tree: Tree, runbook: Runbook, step: Step, path: Path, report: Report) -> None:
     """The problems of one step by itself."""
+    preset = step.probe.preset if step.probe is not None else None
+    if preset is not None and (wrong := problem(preset)):
+        report.error((*path, "probe", "preset"), f"{wrong}.", f"There are: {', '.join(PRESETS)}.")
+    elif preset is not None:
+        step = written_out(step)
     kind = str(step.__struct_config__.tag)
     if path[0] == "before" and step.mode == "write":
         report.error(path, "what runs before the steps only reads.", "Move the write to steps.")
@@ -73,12 +81,23 @@ def lint_step(tree: Tree, runbook: Runbook, step: Step, path: Path, report: Repo
         _target(tree, step.target or runbook.defaults.target, kind, step.mode, path, report, needed=not checked)
         _expect(step, path, report)
     _captures(step, kind, path, report)
+    _idle(runbook, step, kind, path, report)
     if step.mode == "write" and not isinstance(step, ChooseStep | WaitStep):
         _write(tree, runbook, step, kind, path, report)
     elif step.mode == "read":
         _read(step, path, report)
     if isinstance(step, WaitStep) and step.until is not None:
         _part(tree, runbook, step, step.until, "until", path, report)
+
+
+def _idle(runbook: Runbook, step: Step, kind: str, path: Path, report: Report) -> None:
+    if step.idle_timeout is None or isinstance(step, ChooseStep | WaitStep | ManualStep):
+        return
+    limit = step.timeout or runbook.defaults.timeout
+    if kind != "ssh":
+        report.error((*path, "idle_timeout"), f"a step of kind {kind} says nothing until it ends.", "Use timeout.")
+    elif seconds(step.idle_timeout) >= (seconds(limit) if limit is not None else DEFAULT_TIMEOUT):
+        report.warning((*path, "idle_timeout"), "the timeout is over before.", "Make it shorter, or timeout longer.")
 
 
 def _doing(tree: Tree, step: SshStep | SqlStep | HttpStep, kind: str, path: Path, report: Report) -> None:
@@ -223,8 +242,11 @@ def _write(tree: Tree, runbook: Runbook, step: Step, kind: str, path: Path, repo
         report.error(path, f"the write {step.id} has no undo.", "Add undo, or point_of_no_return: with the reason.")
     if step.undo is not None and step.point_of_no_return is not None:
         report.error((*path, "point_of_no_return"), "there is an undo.", "Leave one of them out.")
-    if step.finally_ is not None and step.undo is None:
-        report.error((*path, "finally"), "finally: undo needs an undo.")
+    if step.finally_ is not None and (step.undo is None or step.undo.instructions is not None):
+        report.error((*path, "finally"), "finally: undo needs an undo that no person has to do.")
+    if step.detach and (kind != "ssh" or step.timeout is None):
+        remedy = "Nobody watches it meanwhile: say how long it may take."
+        report.error((*path, "detach"), "detach is for a write of kind ssh with a timeout of its own.", remedy)
     for field in ("needs", "retry"):
         if getattr(step, field):
             report.error((*path, field), f"{field} belongs to a read.")
@@ -239,10 +261,7 @@ def _write(tree: Tree, runbook: Runbook, step: Step, kind: str, path: Path, repo
 def _probe(tree: Tree, runbook: Runbook, step: Step, probe: Probe, path: Path, report: Report) -> None:
     at = (*path, "probe")
     if probe.preset is not None:
-        if not re.fullmatch(r"(service active|file exists|row exists) \S.*", probe.preset, re.DOTALL):
-            remedy = "service active NAME, file exists PATH, row exists QUERY."
-            report.error((*at, "preset"), f"{probe.preset!r} is no preset.", remedy)
-        return
+        return  # no preset at all, which was said
     kind = _part(tree, runbook, step, probe, "probe", path, report)
     if probe.applied is None or probe.absent is None:
         remedy = "Say applied and absent; absent: otherwise when nothing else tells."
