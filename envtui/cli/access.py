@@ -13,11 +13,13 @@ import sys
 import msgspec
 
 from envtui.compose import World
+from envtui.core.act import Plan
 from envtui.core.canonical import canonical
 from envtui.core.errors import UsageError
 from envtui.core.shape import seconds
 from envtui.core.text import clean, clean_line
 from envtui.engine.access import Review
+from envtui.engine.session import EnvironmentSession
 from envtui.outside.incident_file import register_of
 from envtui.outside.system_clock import SystemClock
 from envtui.outside.trees.trust import Trust
@@ -30,7 +32,15 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
     """The arguments of `request`, `sign` and `incident`."""
     if verb == "request":
         parser.add_argument("environment", metavar="ENV", help="where something is to be changed")
-        parser.add_argument("book", metavar="BOOK", help="the book that changes it; `envtui list ENV` names them")
+        parser.add_argument(
+            "book",
+            nargs="?",
+            metavar="BOOK",
+            help="the book that changes it; `envtui list ENV` names them (not needed with --resume)",
+        )
+        parser.add_argument(
+            "--resume", metavar="RUN", help="ask for a run that was left, or whose changes are to be taken back"
+        )
         parser.add_argument(
             "-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter; may be repeated"
         )
@@ -86,11 +96,18 @@ def run(verb: str, args: argparse.Namespace) -> int:
 async def _request(args: argparse.Namespace) -> int:
     ttl_ms = _milliseconds(args.ttl)
     params = pairs(args.param, "--param")
+    if args.resume is None and args.book is None:
+        raise UsageError("request needs a book, or --resume RUN.", f"`envtui list {args.environment}` names the books.")
+    if args.resume is not None and params:
+        raise UsageError("A run that is taken up again has its parameters.", "Leave -p out.")
     async with await World.of(os.environ).open(args.environment) as session:
         if session.environment.access.incident.required and not args.incident:
             missing = conditions.unnamed(session.access.terms)
             raise UsageError(missing.message, f"Give one with --incident ID. {missing.remedy}")
-        plan = session.plan(args.book, params, args.incident)
+        if args.resume is None:
+            plan = session.plan(args.book, params, args.incident)
+        else:
+            plan = await _left(session, args.resume, args.book, args.incident)
         request, block = await session.access.ask(
             plan, args.incident, args.reason, ttl_ms, waiting=_say, full=args.full
         )
@@ -105,8 +122,23 @@ async def _request(args: argparse.Namespace) -> int:
         _say(f"Send the block to {reading.people(asked_of)} for {count}: envtui sign {request.environment}")
     else:
         _say("Your own signature is enough here.")
-    _say(f"Then: envtui run {request.environment} {request.book} --grant FILE   (FILE: this block and every answer)")
+    what = request.book if args.resume is None else f"--resume {request.run}"
+    _say(f"Then: envtui run {request.environment} {what} --grant FILE   (FILE: this block and every answer)")
+    if args.resume is not None:
+        _say(f"Or, to take back what it did: envtui undo {request.environment} {request.run} --grant FILE")
     return 0
+
+
+async def _left(session: EnvironmentSession, run: str, book: str | None, incident: str) -> Plan:
+    """The plan of a run that was left, as it is today, under an incident. What differs from then is said."""
+    found = await session.left(run)
+    if book is not None and book != found.run.book:
+        raise UsageError(f"Run {run} is one of {found.run.book}.", "Leave the book out.")
+    if found.differences:
+        _say("What is signed is the book as it is now; since the run was left it changed:")
+        for line in found.differences:
+            _say(line)
+    return session.with_incident(found.plan, incident)
 
 
 async def _sign(args: argparse.Namespace) -> int:

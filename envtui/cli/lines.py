@@ -11,13 +11,19 @@ from envtui.core.canonical import canonical
 from envtui.core.events import (
     ActEnded,
     ActIntended,
+    ActSent,
     Answered,
     Captured,
     Entry,
+    Finding,
     GrantActivated,
     GrantEnded,
+    Probed,
+    Resolved,
     RunEnded,
     StepEnded,
+    StopAsked,
+    UndoStarted,
     WaitStarted,
 )
 from envtui.core.shape import span
@@ -51,7 +57,10 @@ class Printer:
         task, writes = self._task, len(self._task.plan.writes)
         env = self._session.environment.name.upper()
         self._say(f"{env} · {task.run.title} · {task.run.book} · run {task.run.id}")
-        self._say(f"{_count(len(task.plan.steps), 'step')}, {_count(writes, 'write')} · plan {task.plan.digest()[:16]}")
+        again = f" · taken up again ({task.run.resumed})" if task.run.resumed else ""
+        self._say(
+            f"{_count(len(task.plan.steps), 'step')}, {_count(writes, 'write')} · plan {task.plan.digest()[:16]}{again}"
+        )
 
     def end(self) -> None:
         """Nobody needs to read along for a run to go on; where all of it is, is said."""
@@ -67,9 +76,13 @@ class Printer:
         match entry.event:
             case ActIntended() as event:
                 self._intended[event.act] = event.shows
+                does = event.act.partition("@")[0].removeprefix(event.step).removeprefix(".")  # undo, probe
                 mark = "WRITE" if event.mode == "write" else "read"
+                said = f"{does} {event.member}" if does in ("undo", "probe") else f"{event.member} {mark}"
                 again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
-                self._say(f"[{event.step}] {event.member} {mark}{again}: {event.shows}")
+                self._say(f"[{event.step}] {said}{again}: {event.shows}")
+            case ActSent() as event if event.detached:
+                self._say(f"  {event.act}: it goes on at its target by itself, and is waited for")
             case ActEnded() as event:
                 self._output(event.act)
                 facts = [f"exit {event.exit}"] if event.exit is not None else []
@@ -81,6 +94,16 @@ class Printer:
                     f"  {event.act}: {event.word} · {' · '.join(facts)}"
                     + (f" · {event.why}" if event.why and event.word != "OK" else "")
                 )
+            case Probed() as event:
+                found = _HELD if event.act.partition("@")[0].endswith(".undo") else _FOUND
+                self._say(f"  {event.act}: {found[event.found]}" + (f" · {event.why}" if event.why else ""))
+            case Resolved() as event:
+                word = "done" if event.done else "not done"
+                self._say(f"[{event.step}] {event.by} said that {event.act} is {word}: {event.why}")
+            case StopAsked() as event:
+                self._say(f"stopping: {event.why}")
+            case UndoStarted() as event:
+                self._say(f"UNDO · {', '.join(event.acts)}" + (f" · {event.why}" if event.why else ""))
             case Captured() as event:
                 said = event.value.text if event.value else _count(len(event.rows), "row")
                 self._say(f"  captured {event.name}{f' ({event.member})' if event.member else ''}: {said}")
@@ -119,6 +142,14 @@ class Printer:
 
     def _print(self, text: str) -> None:
         print(text, flush=True)
+
+
+_FOUND: dict[Finding, str] = {"applied": "it is there", "absent": "it is not there", "unknown": "nobody can tell"}
+_HELD: dict[Finding, str] = {
+    "applied": "nothing of it is there any more",
+    "absent": "what it takes back is still there",
+    "unknown": "nobody can tell",
+}
 
 
 def _count(number: int, noun: str) -> str:

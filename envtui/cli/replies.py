@@ -11,8 +11,11 @@ from typing import TypeVar, cast
 from envtui.core.errors import UsageError
 from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step, ValueType
 from envtui.core.text import clean
-from envtui.rules.decide import NeedsAnswer, NeedsDecision, NeedsPick
+from envtui.rules.decide import Doubt, NeedsAnswer, NeedsDecision, NeedsPick, UndoByHand
+from envtui.rules.run import RESUME
 from envtui.rules.values import typed_answer
+
+from . import verdicts
 
 T = TypeVar("T")
 Read = Callable[[str], object]
@@ -20,21 +23,23 @@ Read = Callable[[str], object]
 
 
 class Replies:
-    """`given`: STEP or STEP.NAME -> value. `interactive`: ask whoever sits at the terminal for the rest."""
+    """`given`: STEP or STEP.NAME -> values, each used once, in order. `interactive`: ask whoever sits at the terminal for
+    the rest."""
 
-    def __init__(self, given: Mapping[str, str], interactive: bool) -> None:
-        self._given = dict(given)
-        self._interactive = interactive
+    def __init__(self, given: Mapping[str, Sequence[str]], interactive: bool) -> None:
+        self._given = {name: list(values) for name, values in given.items()}
+        self.interactive = interactive
 
     def check(self, book: Runbook) -> None:
         """Before anything runs: raises one UsageError for every answer that no step of the book asks for or offers."""
         asked = dict(_questions(book))
         steps = {step.id for step in (*book.before, *book.steps)}
         wrong = []
-        for name, text in self._given.items():
+        for name, text in ((name, text) for name, texts in self._given.items() for text in texts):
+            step = name.partition("@")[0]  # of a write in doubt one host may be meant
             try:
-                if name in asked:
-                    asked[name](text)
+                if name in asked or (step != name and step in asked):
+                    asked[step](text)
                 elif name in steps:
                     raise UsageError(f"The step {name} asks for no answer.", _asked(asked))
                 else:
@@ -76,11 +81,30 @@ class Replies:
         if phrase is not None:
             await self._one(step, f"  type in full: {phrase}", phrase, partial(_word, step, phrase))
 
+    async def doubt(self, doubt: Doubt) -> verdicts.Verdict | None:
+        """What follows from a write in doubt, as was found; None when nobody is there to say it."""
+        step = doubt.act.partition("@")[0]
+        name = doubt.act if self._given.get(doubt.act) else step
+        if not self._given.get(name) and not self.interactive:
+            return None
+        return await self._one(name, verdicts.question(doubt), "done", partial(verdicts.verdict, doubt))
+
+    async def by_hand(self, needs: UndoByHand) -> str:
+        """That a person took the step back, and what they say of it."""
+        name = f"{needs.step}.undo"
+        shown = f"  take it back by hand, then answer done: {needs.instructions}"
+        return (await self._one(name, shown, "done", partial(verdicts.by_hand, name))).why
+
+    async def accepted(self, word: str, shown: str) -> bool:
+        """Whether whoever sits there typed `word`."""
+        print(clean(f"{shown}\nType {word} to go on: ", 8000), end="", file=sys.stderr, flush=True)
+        return (await _line()).strip() == word
+
     async def _one(self, name: str, shown: str, example: str, read: Callable[[str], T]) -> T:
         """The answer as `read` understands it. Whoever sits there is asked again; what was given is refused."""
-        if name in self._given:
-            return read(self._given.pop(name))
-        while self._interactive:
+        if self._given.get(name):
+            return read(self._given[name].pop(0))
+        while self.interactive:
             print(clean(shown, 8000), file=sys.stderr)
             print(f"{clean(name)} ? ", end="", file=sys.stderr, flush=True)
             line = await _line()
@@ -105,19 +129,33 @@ def _questions(book: Runbook) -> Iterator[tuple[str, Read]]:
                 yield asked, partial(_typed, asked, kind)
         elif any(capture.pick in ("one", "many") for capture in step.capture.values()):
             yield step.id, str  # a row: which there are, the run shows
-        elif words := _words(step):
-            yield step.id, partial(_one_of, step.id, words)
+        elif _words(step):
+            yield step.id, partial(_fits, step)
+        if step.mode == "write":  # its undo may be in doubt, or a person's work
+            yield f"{step.id}.undo", partial(verdicts.possible, f"{step.id}.undo")
+    yield RESUME, partial(_one_of, RESUME, ("go on", "stop"))
 
 
 def _words(step: Step) -> tuple[str, ...]:
+    """What a step of acts may ask for, besides what is known of a write in doubt."""
     confirm = (step.confirm,) if step.confirm else ()
-    if step.on_failure != "ask":
-        return confirm
-    return (*confirm, "skip", "stop") if step.mode == "write" else (*confirm, "retry", "skip", "stop")
+    if step.mode == "write":  # of one that failed a person says how it goes on, at the latest when it is taken up again
+        return (*confirm, "retry", "look", "skip", "undo", "stop")
+    return (*confirm, "retry", "skip", "undo", "stop") if step.on_failure == "ask" else confirm
+
+
+def _fits(step: Step, text: str) -> None:
+    if text in _words(step):
+        return
+    if step.mode == "write":
+        verdicts.possible(step.id, text, _words(step))
+    else:
+        _one_of(step.id, _words(step), text)
 
 
 def _asked(asked: Mapping[str, Read]) -> str:
-    return f"It asks for: {', '.join(asked)}." if asked else "Leave it out: no step of this book asks for one."
+    names = [name for name in asked if name != RESUME and not name.endswith(".undo")]
+    return f"It asks for: {', '.join(names)}." if names else "Leave it out: no step of this book asks for one."
 
 
 def _choice(step: str, options: Mapping[str, str], text: str) -> str:

@@ -1,4 +1,4 @@
-"""`envtui run` and `envtui ask`: a run without a screen, line by line. The same engine, every feature.
+"""`envtui run`, `envtui undo` and `envtui ask`: a run without a screen, line by line. The same engine, every feature.
 
 Exit codes are an API (docs/command-line.md). stdout carries what happened, stderr asks and explains.
 
@@ -22,52 +22,94 @@ READ_LIMIT = 4 * 1024 * 1024
 
 
 def add(verb: str, parser: argparse.ArgumentParser) -> None:
-    """The arguments of `run` and `ask`."""
+    """The arguments of `run`, `undo` and `ask`."""
     parser.add_argument("environment", metavar="ENV", help="its name: `envtui list` names them all")
     if verb == "ask":
         parser.usage = "%(prog)s [--json] ENV TARGET -- ARGV…"
         parser.add_argument("target", metavar="TARGET", help="one of its targets: `envtui show ENV` names them")
         parser.add_argument("words", nargs="+", metavar="ARGV…", help="a command's words, a SQL query, or an HTTP path")
+    elif verb == "undo":
+        parser.add_argument("of_run", metavar="RUN", help="the run whose changes are taken back, the last one first")
+        parser.add_argument("--reason", default="", metavar="TEXT", help="why; it goes into the ledger")
+        parser.add_argument("--yes", action="store_true", help="do not ask for the end of the run's id to be typed")
+        _add_answers(parser)
     else:
-        parser.add_argument("book", metavar="BOOK", help="its id: `envtui list ENV` names them all")
+        parser.add_argument(
+            "book",
+            nargs="?",
+            metavar="BOOK",
+            help="its id: `envtui list ENV` names them all (not needed with --resume)",
+        )
+        parser.add_argument("--resume", metavar="RUN", help="go on with a run that was left, or that failed")
         parser.add_argument(
             "-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter; may be repeated"
         )
-        parser.add_argument(
-            "--answer",
-            action="append",
-            default=[],
-            metavar="STEP=VALUE",
-            help="what a person would answer at that step; may be repeated. `envtui show ENV/BOOK` shows the steps",
-        )
-        parser.add_argument(
-            "--grant", metavar="FILE", help="write access: the request and its sign-offs as pasted (- for stdin)"
-        )
+        _add_answers(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--plain", action="store_true", help="line by line (the default)")
     how.add_argument("--json", action="store_true", help="each ledger entry as a line of JSON")
 
 
+def _add_answers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--answer",
+        action="append",
+        default=[],
+        metavar="STEP=VALUE",
+        help="what a person would answer at that step; may be repeated. `envtui show ENV/BOOK` shows the steps",
+    )
+    parser.add_argument(
+        "--grant", metavar="FILE", help="write access: the request and its sign-offs as pasted (- for stdin)"
+    )
+    parser.add_argument(
+        "--accept-changes", action="store_true", help="go on though the book is another one than when the run was left"
+    )
+
+
 def run(verb: str, args: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
-    params = answers = {}
+    answers: dict[str, list[str]] = {}
     blocks = None
-    if verb == "run":
-        params, answers = pairs(args.param, "--param"), pairs(args.answer, "--answer")
+    if verb != "ask":
+        answers = several(args.answer, "--answer")
         blocks = _blocks(args.grant) if args.grant is not None else None
+    left = args.of_run if verb == "undo" else args.resume if verb == "run" else None
+    params = pairs(args.param, "--param") if verb == "run" else {}
+    if verb == "run":
+        _fit_together(args, left)
     world = World.of(os.environ)
     tree, order, last = world.trusted(args.environment)
-    ahead = world.ahead(tree, *((args.target, "all") if verb == "ask" else _first(tree, args.book)))
+    first = (args.target, "all") if verb == "ask" else ("", "") if left is not None else _first(tree, args.book)
+    ahead = world.ahead(tree, *first)
     try:
         from . import going  # not before: see above
 
         session = world.session(tree, order, last, ahead)
         if verb == "ask":
             return going.ask(session, args.target, args.words, json=args.json)
-        return going.run(session, args.book, params, answers, blocks, json=args.json)
+        if left is None:
+            return going.run(session, args.book, params, answers, blocks, json=args.json)
+        from . import again
+
+        how = again.How(run=left, answers=answers, blocks=blocks, accepted=args.accept_changes, json=args.json)
+        if verb == "undo":
+            return again.undo(session, how, reason=args.reason, yes=args.yes)
+        return again.resume(session, how, book=args.book)
     finally:
         if ahead is not None:
             ahead.close()
+
+
+def _fit_together(args: argparse.Namespace, left: str | None) -> None:
+    """Raises UsageError for arguments that mean nothing together."""
+    if left == "":
+        raise UsageError("--resume names no run.", f"`envtui doctor {args.environment}` names those that were left.")
+    if left is None and args.book is None:
+        raise UsageError("run needs a book, or --resume RUN.", f"`envtui list {args.environment}` names the books.")
+    if left is None and args.accept_changes:
+        raise UsageError("--accept-changes is for a run that is taken up again.", "Give --resume RUN, or leave it out.")
+    if left is not None and args.param:
+        raise UsageError("A run that is taken up again has its parameters.", "Leave -p out.")
 
 
 def _first(tree: Tree, book: str) -> tuple[str, str]:
@@ -89,6 +131,17 @@ def pairs(given: Sequence[str], option: str) -> dict[str, str]:
         if name in found:
             raise UsageError(f"{option} {name} is given twice.", "Give it once.")
         found[name] = value
+    return found
+
+
+def several(given: Sequence[str], option: str) -> dict[str, list[str]]:
+    """As `pairs`, but a name may be given more than once: its values, in order. Raises UsageError for one without `=`."""
+    found: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{option} {text!r} is not NAME=VALUE.", "Write it like -p window=15m.")
+        found.setdefault(name, []).append(value)
     return found
 
 
