@@ -103,7 +103,8 @@ class _Answer:
                 return
             self._held, data = None, rest
             self.state = wrapper.state(parts[0], parts[1])
-        self._pass("out", data)
+        if self.state is not None:
+            self._pass("out", data)
 
     def err(self, data: bytes) -> None:
         # Both streams come in order each, but not in order of each other: the state may not be there yet.

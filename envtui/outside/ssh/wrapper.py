@@ -130,7 +130,7 @@ kill -s TERM -- -$envtui_g;kill -s CONT -- -$envtui_g;sleep 10;kill -s KILL -- -
 """)
 )
 # $6 the seconds, $7 the above, coded, because it needs `$!`. In a session of its own where that can be had: sudo ends what is
-# left of its own.
+# left of its own. (Where systemd ends what a login leaves, KillUserProcesses, the account needs `loginctl enable-linger`.)
 _DETACH = _joined(f"""
 envtui_k="{DECODED.format("$7")}";
 """) + _joined("""
@@ -151,8 +151,8 @@ _LOOK = (
 if [ -h "$envtui_l" ];then envtui_f lnk;fi;
 [ -e "$envtui_l" ]||envtui_f non;
 [ -d "$envtui_l" ]||envtui_f lnk;
-[ -O "$envtui_e" ]&&[ -O "$envtui_d" ]&&[ -O "$envtui_l" ]&&cd -P "$envtui_l"||envtui_f own;
-case $(LC_ALL=C ls -ldn . .. ../..) in drwx------*" ."?drwx------*" .."?drwx------*" ../..");;*)envtui_f mod;esac;
+[ -O "$envtui_e" ]&&[ -O "$envtui_d" ]&&[ -O "$envtui_l" ]&&cd -P "$envtui_l" 2>/dev/null||envtui_f own;
+case $(LC_ALL=C ls -ldn . .. ../.. 2>/dev/null) in drwx------*" ."?drwx------*" .."?drwx------*" ../..");;*)envtui_f mod;esac;
 for envtui_x in state out err;do
 if [ -h $envtui_x ];then envtui_f lnk;fi;if [ -e $envtui_x ];then [ -f $envtui_x ]||envtui_f lnk;fi;done;
 { set -f;envtui_x=;if [ -f state ];then envtui_x=$(head -c 100 state;echo .);fi;
@@ -164,8 +164,8 @@ case $envtui_v$envtui_x in 1*|-|0);;*)envtui_x=$(head -c 100 state;echo .);esac;
 envtui_o=0;envtui_r=0;envtui_s(){ envtui_o=$1;envtui_r=$3; };
 if [ -f out ]&&[ -f err ];then envtui_s $(wc -c out err);fi; } 2>/dev/null;
 printf %s "$envtui_v $envtui_b $envtui_o $envtui_r$envtui_n,$envtui_x$envtui_n,";
-if [ $envtui_o -ge $4 ]&&[ $6 -gt 0 ];then tail -c +$4 out|head -c $6;fi;
-if [ $envtui_r -ge $5 ]&&[ $6 -gt 0 ];then tail -c +$5 err|head -c $6>&2;fi;
+if [ $envtui_o -ge $4 ]&&[ $6 -gt 0 ];then tail -c +$4 out 2>/dev/null|head -c $6;fi;
+if [ $envtui_r -ge $5 ]&&[ $6 -gt 0 ];then tail -c +$5 err 2>/dev/null|head -c $6>&2;fi;
 printf ${envtui_n}e000;printf ${envtui_n}e000>&2
 """)
 )
