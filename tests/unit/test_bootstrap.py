@@ -9,7 +9,9 @@ import pytest
 
 from envtui.core.errors import UsageError
 from envtui.outside.ssh import bootstrap
-from envtui.outside.ssh.bootstrap import Command, Frame, launch
+from envtui.outside.ssh.bootstrap import Command, Frame, as_account, body, encoded, launch, quoted
+from envtui.outside.ssh.following import Passage
+from envtui.outside.ssh.wrapper import state
 
 NONCE = "abcabd0123456789"
 
@@ -157,3 +159,89 @@ def test_what_sudo_is_given_is_what_was_said(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     command = Command(sh=b'echo "$K $1" && pwd', argv=(b"a 'b",), env=(("K", b"it's"),), cwd=b"/usr", account="app")
     assert run(command) == (b"-n -u app it's a 'b\n/usr\n", b"", "000")
+
+
+def test_a_body_runs_as_whoever_runs_it() -> None:
+    command = Command(argv=(b"id",), env=(("A", b"it's"),), account="app")
+    assert body(command, quoted, b"export B=1") == b"export A='it'\\''s';export B=1;exec 'id'"
+    assert as_account("app") == ("sudo", "-n", "-u", "app", "--")
+    assert as_account("") == ()
+    assert encoded(b"a\n") == "_0141_0012"
+
+
+class Both:
+    def __init__(self) -> None:
+        self.stdout = b""
+        self.stderr = b""
+
+    def out(self, data: bytes) -> None:
+        self.stdout += data
+
+    def err(self, data: bytes) -> None:
+        self.stderr += data
+
+
+def test_each_byte_passes_once_whichever_way_it_comes() -> None:
+    sink = Both()
+    passage = Passage(sink)
+    for at, data in ((0, b"abc"), (0, b"ab"), (1, b"bcd"), (9, b"past a gap"), (4, b"ef"), (0, b"abcdefg")):
+        passage.take("out", at, data)
+    passage.take("err", 0, b"x" * 70_000)
+    assert sink.stdout == passage.kept("out") == b"abcdefg"
+    assert (passage.seen, len(sink.stderr), len(passage.kept("err"))) == ({"out": 7, "err": 70_000}, 70_000, 65536)
+    passage.close()
+    passage.take("out", 7, b"h")
+    assert (sink.stdout, passage.out) == (b"abcdefg", 7)
+
+
+def test_a_passage_begins_where_another_ended() -> None:
+    sink = Both()
+    passage = Passage(sink, 3, 1)
+    passage.take("out", 0, b"abcd")
+    passage.take("err", 1, b"y")
+    assert (sink.stdout, sink.stderr, passage.seen) == (b"d", b"y", {"out": 4, "err": 2})
+
+
+def test_a_byte_that_its_sink_did_not_take_was_not_seen() -> None:
+    class Full(Both):
+        def out(self, data: bytes) -> None:
+            raise OSError("no space")
+
+    passage = Passage(Full())
+    with pytest.raises(OSError, match="no space"):
+        passage.take("out", 0, b"a")
+    assert passage.out == 0
+
+
+BOOT = b"1feed2ec-ee78-4edf-8df2-994772f1bf52"
+
+
+@pytest.mark.parametrize(
+    ("seen", "wrote", "expected"),
+    [
+        (b"1 %s 3 0" % BOOT, b"%s 10 11 12\n." % BOOT, (True, 11, None)),
+        (b"0 %s 3 0" % BOOT, b"%s 10 11 12\n143\n." % BOOT, (False, 11, 143)),
+        (b"0 %s 3 0" % BOOT, b"%s 10 11 12\n0." % BOOT, (False, 11, None)),
+        (b"- - 0 0", b"- 0 11 0\n0\n.", (None, 11, 0)),
+        (b"0 %s 0 0" % BOOT, b"", (False, None, None)),
+        (b"0 %s 0 0" % BOOT, b".", (False, None, None)),
+        (b"0 %s 0 0" % BOOT, b"%s 10." % BOOT, (False, None, None)),
+        (b"0 %s 0 0" % BOOT, b"%s 10 11 12\n256\n." % BOOT, None),
+        (b"0 %s 0 0" % BOOT, b"%s 10 11 12\nx\n." % BOOT, None),
+        (b"0 %s 0 0" % BOOT, b"%s 10 11 12\n0\n0\n." % BOOT, None),
+        (b"0 %s 0 0" % BOOT, b"%s 10 0 12\n." % BOOT, None),
+        (b"0 %s 0 0" % BOOT, b"%s -1 11 12\n." % BOOT, None),
+        (b"0 %s 0 0" % BOOT, "%s ١ ١١ ١\n.".encode() % BOOT, None),
+        (b"", b"", None),
+        (b"2 %s 0 0" % BOOT, b"", None),
+    ],
+)
+def test_what_a_host_says_of_a_write_is_read_strictly(
+    seen: bytes, wrote: bytes, expected: tuple[bool | None, int | None, int | None] | None
+) -> None:
+    found = state(seen, wrote)
+    if expected is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert (found.leads, found.who.pid if found.who else None, found.exit) == expected
