@@ -26,8 +26,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("find", "slash", "find", "Filter by id, title, alert, tag, or when to use it.", ("runbooks", "ledger")),
     Action("begin", "enter", "start", "Start the run: write down its beginning. Nothing is sent yet.", ("plan",)),
     Action("step", "r", "next read", "Do the next read.", ("run",)),
-    Action("run_on", "R", "run on", "Do reads until a person is needed.", ("run",)),
-    Action("answer", "a", "answer", "Choose, pick a row, or say that the manual step is done.", ("run",)),
+    Action("run_on", "R", "run on", "Do reads, and an undo that was begun, until a person is needed.", ("run",)),
+    Action("examine", "l", "look", "Look at the target what became of a write in doubt: whether it runs, then its probe.", ("run",)),
+    Action("answer", "a", "answer", "Choose, pick a row, say that a manual step is done, or what became of a write in doubt.", ("run",)),
     Action("write", "w", "write", "Do the next write, once write access is active.", ("run",)),
     Action("escalate", "e", "escalate", "Ask for write access: an incident, a reason, a signature.", ("run",)),
     Action("give_back", "x", "end write", "Give write access back now.", ("run",)),
@@ -38,6 +39,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("copy", "y", "copy", "Copy the command, the output, or the run's id.", ("run",)),
     Action("save", "S", "save", "Save the whole output as a file.", ("run",), False),
     Action("stop", "c", "stop", "Stop after the current act; a poll or a wait stops now.", ("run",)),
+    Action("cut", "C", "end now", "End what is under way now, a write at its target too; asks for the word stop.", ("run",)),
+    Action("undo", "u", "undo", "Take back what the run did, the last first; asks for three letters.", ("runs", "run")),
+    Action("resume", "P", "pick up", "Take up a run that was left or that failed, where it stands.", ("runs", "run")),
     Action("verify", "v", "verify", "Recompute every entry of the ledger.", ("ledger",)),
     Action("export", "E", "export", "Write the shown run's report as Markdown.", ("ledger",)),
     Action("accept", "a", "accept", "Accept the tree as it is shown here.", ("trust",)),
@@ -45,7 +49,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("themes", "t", "theme", "The next theme: dark, light, high contrast, colour-blind safe.", ("*",), False),
     Action("help", "question_mark", "help", "This page.", ("*",)),
     Action("back", "escape", "back", "Back to where you came from.", ("plan", "run", "runs", "runbooks", "ledger", "help", "trust")),
-    Action("quit", "q", "quit", "Leave envtui; asks while a run goes on.", ("*",)),
+    Action("quit", "q", "quit", "Leave envtui; asks while a run goes on, and says what a write does then.", ("*",)),
 )  # fmt: skip
 
 SHOWN_KEYS = {

@@ -153,7 +153,10 @@ class EnvtuiApp(App[int]):
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._working.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._handle_exception(error) if isinstance(error, Exception) else None
+            try:
+                raise error  # so that what is printed says where
+            except Exception as raised:
+                self._handle_exception(raised)
 
     def say(self, error: EnvtuiError | str) -> None:
         """A refusal or a failure, where the eye is; it stays until something else happens."""
@@ -307,7 +310,7 @@ class EnvtuiApp(App[int]):
             self.copy(selected)
         elif self.run_task is not None and self.run_task.busy:
             self.run_task.stop()
-            self.tell("Stopping after the current act; polls and waits stop now.")
+            self.tell("Stopping after the current act; polls and waits stop now. C ends the act itself.")
         else:
             self.tell("Press q to leave.")
 
@@ -316,7 +319,11 @@ class EnvtuiApp(App[int]):
 
     def _when_left(self, go: Callable[[], None]) -> None:
         """Go, after a person said so when something is under way in the open environment."""
-        busy = [task for task in (self.session.tasks if self.session else ()) if task.busy]
+        tasks = self.session.tasks if self.session else ()
+        busy = [task for task in tasks if task.busy]
+        if any(task.run.detached for task in tasks) or any(_writes(task) for task in busy):
+            self.work(self._leave_writes(go))
+            return
         if not busy:
             go()
             return
@@ -335,7 +342,37 @@ class EnvtuiApp(App[int]):
         said = f"{goes} in the middle of an act. A read is cancelled; a write that does not end at once is in doubt.\nType leave."
         self.push_screen(Prompt("Leave?", said), decide)
 
+    async def _leave_writes(self, go: Callable[[], None]) -> None:
+        """Say what the writes that go on do when they are left, and go when a person says so."""
+        from .dialogs.stop import LEAVE, STOP, leave_dialog
+        from .dialogs.typed import TypedDialog
+        from .screens.under_way import under_way
+
+        session = self.session
+        if session is None or isinstance(self.screen, TypedDialog):
+            return
+        going = await under_way(session, [t for t in session.tasks if t.busy or t.run.detached])
+
+        def decide(word: str | None) -> None:
+            if word == LEAVE:
+                self.tell("Leaving: a write has 5 s to end; then it goes on at its target, in doubt here.")
+                go()
+            elif word == STOP:
+                self.tell("Ending it now; what became of it is looked for.")
+                for task in session.tasks:
+                    if task.busy:
+                        task.cut(writes=True)
+
+        self.push_screen(leave_dialog(going), decide)
+
     def copy(self, text: str) -> None:
         """To the terminal's clipboard, cleaned and at most 64 KiB; not every terminal takes it."""
         self.copy_to_clipboard(clean(text, 64 * 1024))
         self.tell("Sent to the terminal's clipboard.")
+
+
+def _writes(task: RunTask) -> bool:
+    """Whether a write of the run is under way."""
+    from .screens.under_way import running
+
+    return any(act.mode == "write" for act in running(task.run))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from envtui.compose import World
 from envtui.core.access import Permit
 from envtui.core.act import Act
 from envtui.core.errors import Unreachable
-from envtui.core.ports import Reading, Shown, Sink
+from envtui.core.ports import Reading, Sent, Shown, Sink, unsent
 from envtui.core.tree import Tree
 from envtui.engine.session import EnvironmentSession
 
@@ -139,9 +139,15 @@ class ScriptedReader:
 class ScriptedWriter:
     targets: Targets
 
-    async def write(self, permit: Permit, act: Act, sink: Sink) -> Reading:
+    @property
+    def seen(self) -> Mapping[str, int]:
+        return {}
+
+    async def write(self, permit: Permit, act: Act, sink: Sink, sent: Sent = unsent) -> Reading:
         self.targets.written.append(act.id)
         return self.targets._say(act, sink)
+
+    async def forget(self) -> None: ...
 
     async def close(self) -> None: ...
 

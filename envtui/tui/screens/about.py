@@ -33,10 +33,13 @@ def about(step: StepState, planned: PlannedStep | None, book_step: Step) -> list
         row("  $ ", clean(command, 800), "bold $tone-send")
         for command in dict.fromkeys(a.shows for a in step.acts if a.shows)
     ]
+    rows += _doubts(step)
     if planned is not None:
         for label, group in (("probe", planned.probe), ("undo", planned.undo)):
             for command in dict.fromkeys(shows(a) for a in group):
-                rows.append(row(f"{label:<6}", f"by hand: {clean(command, 300)}", "$tone-dim"))
+                rows.append(row(f"{label:<6}", clean(command, 300), "$tone-dim"))
+        if planned.by_hand:
+            rows.append(row("undo  ", f"by hand: {clean(planned.by_hand, 300)}", "$tone-dim"))
     if book_step.on_failure != "stop":
         rows.append(row("fails ", clean(book_step.on_failure), "$tone-dim"))
     if step.word is not None:
@@ -47,4 +50,22 @@ def about(step: StepState, planned: PlannedStep | None, book_step: Step) -> list
             row(f"  {n} ", clean(label, 200), label_tone="bold $tone-send")
             for n, label in enumerate(book_step.options, 1)
         ]
+    return rows
+
+
+def _doubts(step: StepState) -> list[Row]:
+    """What is known of its writes whose outcome is not."""
+    rows = []
+    for act in (*step.acts, *step.undo):
+        if not act.in_doubt:
+            continue
+        where = f"{clean(act.id, 80)} on {clean(act.member, 60)}"
+        rows.append(
+            row("? IN DOUBT  ", f"check before anything: {where}", "bold $tone-bad", label_tone="bold $tone-bad")
+        )
+        if act.why:
+            rows.append(row("known ", clean(act.why, 600)))
+        if act.found is not None:
+            still = "" if act.dead else "; it may still run there"
+            rows.append(row("found ", f"{act.found}{still}: {clean(act.found_why, 600)}"))
     return rows

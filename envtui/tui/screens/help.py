@@ -17,8 +17,8 @@ MORE = {
     "environments": (("1 2 3", "Open the environment of that number."), ("tab", "The next environment.")),
     "run": (
         ("↑ ↓ k j", "Look at another step; esc goes back to the current one."),
-        ("[ ]", "The output of another host of this step."),
-        ("ctrl+c", "Copies what is selected; else stops after the current act."),
+        ("[ ]", "The output of another host of this step, of its probe, of its undo."),
+        ("ctrl+c", "Copies what is selected; else stops after the current act; C ends the act itself."),
     ),
     "escalate": (
         ("tab", "The next field."),
@@ -38,7 +38,12 @@ WORDS = (
         "A write needs what the environment's policy says, as a rule a recorded incident and a signature over exactly this "
         "plan. e asks, w does it: you type the letters that its dialog shows.",
     ),
-    ("Words", "OK · FAILED · TIMED OUT · CANCELLED · REFUSED · SKIPPED · IN DOUBT: check before anything"),
+    (
+        "Doubt",
+        "A write that was sent and whose outcome nobody knows. Nothing goes on before that is cleared: l looks at its target, "
+        "a is your word. It is never sent again while it may have been done.",
+    ),
+    ("Words", "OK · FAILED · TIMED OUT · CANCELLED · REFUSED · SKIPPED · UNDONE · IN DOUBT: check before anything"),
 )
 
 

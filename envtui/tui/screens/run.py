@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import ClassVar
 
 from textual import events
@@ -14,33 +11,39 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Static
 
-from envtui.core.act import PlannedStep
-from envtui.core.errors import EnvtuiError
-from envtui.core.ports import Transcript
-from envtui.core.redact import shapes
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
-from envtui.rules.decide import NeedsAnswer, NeedsDecision, NeedsPick, ReadyWrite
+from envtui.rules.decide import (
+    Doubt,
+    Following,
+    LookAt,
+    NeedsAnswer,
+    NeedsDecision,
+    NeedsPick,
+    ReadyUndo,
+    ReadyWrite,
+    UndoByHand,
+)
 from envtui.rules.run import ActState, StepState
-from envtui.rules.shows import clipboard, shows
+from envtui.rules.shows import shows
+from envtui.rules.undo import items
 
 from .. import actions
-from ..dialogs.choose import Choose
 from ..dialogs.prompt import Prompt
 from ..dialogs.write import WriteDialog
-from ..framed import FramedScreen, words
+from ..framed import words
 from ..moments import moment
 from ..widgets.output import OutputView
 from ..widgets.rows import Rows
 from ..widgets.steps import GLYPHS, Steps, took
 from .about import about
-from .now import now, why_not
+from .keeping import Keeping
+from .mending import LETTERS, Mending
+from .now import now
 from .runbooks import ask_unscripted
 
-LETTERS = "abcdefghijkmnopqrstuvwxyz"
 
-
-class RunScreen(FramedScreen):
+class RunScreen(Mending, Keeping):
     """Looks at `task`; leaving the screen leaves the run as it is."""
 
     name_ = "run"
@@ -69,8 +72,7 @@ class RunScreen(FramedScreen):
     def __init__(self, task: RunTask) -> None:
         super().__init__()
         self.run_task = task
-        self._selected = ""  # '' follows the current step
-        self._member = 0
+        self._member = -1  # of the tabs; -1 follows what goes on
 
     def body(self) -> ComposeResult:
         yield Static("", id="head")
@@ -100,7 +102,9 @@ class RunScreen(FramedScreen):
             ),
         )
         left = self.query_one("#left")
-        self.query_one(Steps).show(run, self.selected.id if self.selected else "", max(20, left.content_size.width))
+        width = max(20, left.content_size.width)
+        undone = items(run, self.run_task.plan)
+        self.query_one(Steps).show(run, self.selected.id if self.selected else "", width, undone)
         notes: list[str | tuple[str, str]] = []
         if run.notes:
             notes.append(("\nnotes\n", "$tone-label"))
@@ -117,6 +121,9 @@ class RunScreen(FramedScreen):
         run = self.run_task.run
         if self._selected:
             return run.step(self._selected)
+        mended = self.run_task.next
+        if isinstance(mended, Doubt | Following | LookAt | ReadyUndo | UndoByHand):
+            return run.step(mended.step)
         current = run.current
         if current is not None and not any(a.intended for a in current.acts) and run.word is None:
             proposed = self.run_task.next
@@ -128,9 +135,6 @@ class RunScreen(FramedScreen):
             return current
         ended = [s for s in run.steps if s.word is not None and any(a.intended for a in s.acts)]
         return ended[-1] if ended else run.steps[-1] if run.steps else None
-
-    def _planned(self, step: StepState) -> PlannedStep | None:
-        return next((p for p in self.run_task.plan.steps if p.id == step.id), None)
 
     def _show_step(self) -> None:
         step = self.selected
@@ -144,17 +148,21 @@ class RunScreen(FramedScreen):
         """The step whose output is shown: its own, or the last one before it, on which a person decides."""
         steps = self.run_task.run.steps
         before = steps[: steps.index(step) + 1] if step in steps else (step,)
-        return next((s for s in reversed(before) if any(a.intended for a in s.acts)), step)
+        return next((s for s in reversed(before) if shown_acts(s)), step)
 
     def _show_output(self, chosen: StepState) -> None:
         step = self._evidence(chosen)
-        acts = [a for a in step.acts if a.intended]
+        acts = shown_acts(step)
         tabs: list[str | tuple[str, str]] = [(f"{clean(step.id)}  ", "$tone-label")] if acts else []
-        self._member = min(self._member, max(0, len(acts) - 1))
+        at_member = self._shown(acts)
         for at, act in enumerate(acts):
             glyph, tone = GLYPHS.get(act.word or "", ("◐", "$tone-wait"))
-            here = "bold $tone-text" if at == self._member else "$tone-dim"
-            tabs += [(f"{clean(act.member, 40)} ", here), (f"{glyph} ", tone), (f"{_facts(act)}   ", "$tone-dim")]
+            here = "bold $tone-text" if at == at_member else "$tone-dim"
+            tabs += [
+                (f"{_part(act)}{clean(act.member, 40)} ", here),
+                (f"{glyph} ", tone),
+                (f"{_facts(act)}   ", "$tone-dim"),
+            ]
         view = self.query_one(OutputView)
         if view.below:
             tabs.append((f"{view.below} new lines below", "$tone-wait"))
@@ -162,34 +170,24 @@ class RunScreen(FramedScreen):
             tabs.append(("[ ] the other", "$tone-label"))
         self.put("#tabs", words(*tabs))
         if acts:
-            act = acts[self._member]
+            act = acts[at_member]
             view.show(self.run_task.transcript(act.id), "" if act.word else "…", self._masked)
         else:
             view.show(None, "" if step.kind in ("choose", "manual") else "nothing sent yet")
 
+    def _shown(self, acts: list[ActState]) -> int:
+        """Which of the tabs: the chosen one, else what goes on, else the last undo, else the first."""
+        if self._member >= 0:
+            return min(self._member, max(0, len(acts) - 1))
+        undo = [at for at, act in enumerate(acts) if _part(act) == "undo "]
+        return next((at for at, act in enumerate(acts) if act.running), undo[-1] if undo else 0)
+
     def _show_now(self) -> None:
         session = self.envtui.session
         policy = session.environment.access if session is not None else None
-        self.now(*now(self.run_task, policy))
-
-    def _masked(self, text: str) -> str:
-        """Text without secrets: those that this session knows, and what has the shape of one."""
-        session = self.envtui.session
-        return session.ways.masked(text) if session is not None else shapes(text)
-
-    def why_not(self, action: str) -> str:
-        return why_not(action, self.run_task)
+        self.now(*now(self.run_task, policy, self._asking))
 
     # -- acting ----------------------------------------------------------------------------------------------------
-
-    async def _done(self, job: Awaitable[object]) -> None:
-        """Await a part of the run. What was refused on the way is written down as the step's end, then shown."""
-        try:
-            await job
-        except EnvtuiError:
-            if not self.run_task.busy:
-                await self.run_task.settle()
-            raise
 
     def action_select(self, by: int) -> None:
         steps = self.run_task.run.steps
@@ -198,22 +196,18 @@ class RunScreen(FramedScreen):
         here = self.selected
         at = next((i for i, s in enumerate(steps) if here is not None and s.id == here.id), 0)
         self._selected = steps[max(0, min(len(steps) - 1, at + by))].id
-        self._member = 0
+        self._member = -1
         self.show_state()
 
     def action_member(self, by: int) -> None:
-        self._member = max(0, self._member + by)
+        step = self.selected
+        acts = shown_acts(self._evidence(step)) if step is not None else []
+        self._member = max(0, min(len(acts) - 1, self._shown(acts) + by))
         self.show_state()
 
     def action_enter(self) -> None:
-        if isinstance(self.run_task.next, NeedsAnswer | NeedsPick | NeedsDecision):
+        if isinstance(self.run_task.next, NeedsAnswer | NeedsPick | NeedsDecision | Doubt | UndoByHand):
             self.action_answer()
-
-    def _possible(self, action: str) -> bool:
-        why = self.why_not(action)
-        if why:
-            self.envtui.tell(why)
-        return not why
 
     def action_step(self) -> None:
         if self._possible("step"):
@@ -228,64 +222,8 @@ class RunScreen(FramedScreen):
     def action_stop(self) -> None:
         if self._possible("stop"):
             self.run_task.stop()
-            self.envtui.tell("Stopping after the current act; polls and waits stop now.")
-
-    def action_answer(self) -> None:
-        if not self._possible("answer"):
-            return
-        task, proposed = self.run_task, self.run_task.next
-        self._selected = ""
-        assert isinstance(proposed, NeedsAnswer | NeedsPick | NeedsDecision)
-        title = clean(task.step_of(proposed.step).title or proposed.step)
-        if isinstance(proposed, NeedsAnswer) and proposed.options:
-            labels = list(proposed.options)
-            self._choose(title, proposed.instructions, labels, lambda i: task.answer(proposed.step, labels[i]))
-        elif isinstance(proposed, NeedsAnswer):
-            self._manual(proposed, {}, list(proposed.ask))
-        elif isinstance(proposed, NeedsPick):
-            rows = [" │ ".join(row) for row in proposed.rows]
-            self._choose(
-                title, "", rows, lambda i: task.pick(proposed.step, proposed.name, [i]), " │ ".join(proposed.columns)
-            )
-        elif isinstance(proposed, NeedsDecision):
-            choices = list(proposed.choices)
-            self._choose(title, proposed.why, choices, lambda i: task.decide(proposed.step, choices[i]))
-
-    def _choose(
-        self, title: str, text: str, options: list[str], then: Callable[[int], Awaitable[object]], head: str = ""
-    ) -> None:
-        def done(index: int | None) -> None:
-            if index is not None:
-                self.envtui.work(self._done(then(index)))
-
-        shown = [self._masked(option) for option in options]
-        self.app.push_screen(Choose(title, self._masked(text), shown, head), done)
-
-    def _manual(self, proposed: NeedsAnswer, values: dict[str, str], names: list[str]) -> None:
-        title = clean(self.run_task.step_of(proposed.step).title or proposed.step)
-        if names:
-
-            def one(typed: str | None) -> None:
-                if typed is not None:
-                    self._manual(proposed, {**values, names[0]: typed}, names[1:])
-
-            self.app.push_screen(
-                Prompt(title, f"{proposed.instructions}\n\n{names[0]} ({proposed.ask[names[0]]}):"), one
-            )
-            return
-
-        def confirm(typed: str | None) -> None:
-            if typed is not None:
-                self.envtui.work(
-                    self._done(self.run_task.answer(proposed.step, typed if proposed.confirm else "done", values))
-                )
-
-        if proposed.confirm:
-            self.app.push_screen(Prompt(title, f"{proposed.instructions}\n\nType in full: {proposed.confirm}"), confirm)
-        elif values:
-            confirm("done")
-        else:
-            self._choose(title, proposed.instructions, ["done"], lambda _: self.run_task.answer(proposed.step, "done"))
+            self.envtui.tell("Stopping after the current act; polls and waits stop now. C ends the act itself.")
+            self.show_state()
 
     def action_write(self) -> None:
         if not self._possible("write"):
@@ -305,10 +243,14 @@ class RunScreen(FramedScreen):
         letters = "".join(random.SystemRandom().sample(LETTERS, 3))
         undo = "; ".join(dict.fromkeys(shows(a) for a in planned.undo)) if planned else ""
 
-        def done(yes: bool | None) -> None:
-            if yes:
+        async def write() -> None:
+            if isinstance(await session.write(task, proposed.step), ReadyUndo | LookAt) and not task.stopping:
+                await task.run_on()  # the book says what follows a failure, and it was signed
+
+        def done(word: str | None) -> None:
+            if word:
                 self._selected = ""
-                self.envtui.work(self._done(session.write(task, proposed.step)))
+                self.envtui.work(self._done(write()))
 
         self.app.push_screen(
             WriteDialog(
@@ -357,56 +299,6 @@ class RunScreen(FramedScreen):
         self.toggle_class("full")
         self.query_one(OutputView).focus()
 
-    def action_copy(self) -> None:
-        step = self.selected
-        planned = self._planned(step) if step else None
-        view = self.query_one(OutputView)
-        options = [f"the run's id  {self.run_task.run.id}"]
-        if planned is not None and planned.acts:
-            options.append(f"the command  {self._masked(clean(clipboard(planned.acts[0]), 200))}")
-        if view.transcript is not None:
-            options.append(f"the output  {view.transcript.lines} lines")
-
-        def done(index: int | None) -> None:
-            if index == 0:
-                self.envtui.copy(self.run_task.run.id)
-            elif index is not None and options[index].startswith("the command") and planned is not None:
-                self.envtui.copy(clipboard(planned.acts[0]))
-            elif index is not None and view.transcript is not None:
-                lines = min(view.transcript.lines, 2_000)
-                self.envtui.copy("\n".join(self._masked(clean(view.transcript.line(i))) for i in range(lines)))
-
-        self.app.push_screen(Choose("Copy", "A copied write is a comment line.", options), done)
-
-    async def _save(self, transcript: Transcript, name: str) -> None:
-        def write() -> None:
-            with Path(name).expanduser().open("x", encoding="utf-8") as file:
-                for number in range(transcript.lines):
-                    file.write(self._masked(clean(transcript.line(number))) + "\n")
-
-        try:
-            await asyncio.to_thread(write)
-        except OSError as error:
-            self.envtui.say(f"{name}: {error.strerror}")
-        else:
-            self.envtui.tell(f"{transcript.lines} lines in {name}")
-
-    def action_save(self) -> None:
-        transcript = self.query_one(OutputView).transcript
-        step = self.selected
-        if transcript is None or step is None:
-            self.envtui.tell("There is no output to save.")
-            return
-
-        def done(name: str | None) -> None:
-            if not name:
-                return
-            self.envtui.work(self._save(transcript, name))
-
-        self.app.push_screen(
-            Prompt("Save the whole output", "A new file:", value=f"{self.run_task.run.id}-{step.id}.txt"), done
-        )
-
     def action_back(self) -> None:
         if self.has_class("full"):
             self.remove_class("full")
@@ -418,6 +310,17 @@ class RunScreen(FramedScreen):
 
     def on_paste(self, event: events.Paste) -> None:
         event.stop()
+
+
+def shown_acts(step: StepState) -> list[ActState]:
+    """What of a step has output: its acts, what looked for them, what took them back."""
+    return [act for act in (*step.acts, *step.probes, *step.undo) if act.intended]
+
+
+def _part(act: ActState) -> str:
+    """`undo ` or `probe `, for what is not the act itself."""
+    last = act.id.partition("@")[0].rpartition(".")[2]
+    return f"{last} " if last in ("undo", "probe") and "." in act.id.partition("@")[0] else ""
 
 
 def _facts(act: ActState) -> str:

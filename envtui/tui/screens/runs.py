@@ -11,18 +11,21 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from envtui.core.text import clean
+from envtui.engine.runner import RunTask
 from envtui.rules.run import Run
 
 from .. import actions
 from ..framed import FramedScreen, words
 from ..moments import ago
 from ..widgets.steps import GLYPHS
+from .now import LEFT
 
 
 class RunsScreen(FramedScreen):
-    """Enter opens a run that goes on here, or the ledger's story of another."""
+    """Enter opens a run that goes on here, offers to take up one that was left or that failed, or tells what another did."""
 
     name_ = "runs"
+    _runs: tuple[Run, ...] = ()
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("runs")  # type: ignore[assignment]
     CSS = """
     RunsScreen OptionList { height: 1fr; border: none; background: $tone-ground; background-tint: transparent; padding: 0; }
@@ -36,6 +39,8 @@ class RunsScreen(FramedScreen):
     def on_mount(self) -> None:
         super().on_mount()
         self.query_one(OptionList).focus()
+
+    def on_screen_resume(self) -> None:
         self.call_later(self.read)
 
     async def read(self) -> None:
@@ -45,10 +50,11 @@ class RunsScreen(FramedScreen):
             return
         self._runs = await session.runs()
         options = self.query_one(OptionList)
+        at = options.highlighted or 0
         options.clear_options()
         options.add_options([Option(_line(run)) for run in self._runs])
         if self._runs:
-            options.highlighted = 0
+            options.highlighted = min(at, len(self._runs) - 1)
         doubt = sum(1 for run in self._runs if run.in_doubt)
         if doubt:
             self.now("in doubt", f"{doubt} of {len(self._runs)}: look at these before anything else.", "$tone-bad")
@@ -72,10 +78,68 @@ class RunsScreen(FramedScreen):
 
             self.envtui.run_task = task
             self.app.push_screen(RunScreen(task))
-        else:
-            from .ledger import LedgerScreen
+            return
+        from .ledger import LedgerScreen
 
-            self.app.push_screen(LedgerScreen(run.id))
+        self.app.push_screen(LedgerScreen(run.id))
+        if not self._why_over(run):
+            self._resume(run)
+
+    def _why_over(self, run: Run) -> str:
+        """Why a run cannot be taken up; '' when it can."""
+        over = run.word is not None and run.word not in LEFT
+        return (
+            "it is over: u takes it back" if over else "it was one unscripted read: ask again" if run.unscripted else ""
+        )
+
+    def _resume(self, run: Run) -> None:
+        from .mending import ask_resume
+
+        self.envtui.work(ask_resume(self.envtui, run.id, self._show))
+
+    def _show(self, task: RunTask) -> None:
+        from .ledger import LedgerScreen
+        from .run import RunScreen
+
+        if isinstance(self.app.screen, LedgerScreen):  # what the run did was below the question
+            self.app.pop_screen()
+        self.envtui.run_task = task
+        self.app.push_screen(RunScreen(task))
+
+    def _chosen(self) -> Run | None:
+        at = self.query_one(OptionList).highlighted
+        return self._runs[at] if at is not None and at < len(self._runs) else None
+
+    def action_resume(self) -> None:
+        run = self._chosen()
+        if run is None:
+            return
+        session = self.envtui.session
+        task = session.task(run.id) if session is not None else None
+        if task is not None and task.run.word is None:
+            self._show(task)
+        elif why := self._why_over(run):
+            self.envtui.tell(why)
+        else:
+            self._resume(run)
+
+    def action_undo(self) -> None:
+        from .mending import ask_undo
+        from .why_not import why_not
+
+        run, session = self._chosen(), self.envtui.session
+        if run is None or session is None:
+            return
+        task = session.task(run.id)
+        why = why_not("undo", task) if task is not None else ""
+        if run.in_doubt:
+            why = "a write is in doubt: take the run up (P) and look, before anything"
+        elif run.unscripted:
+            why = "an unscripted read changes nothing"
+        if why:
+            self.envtui.tell(why)
+        else:
+            self.envtui.work(ask_undo(self.envtui, run.id, task, self._show))
 
     def action_back(self) -> None:
         self.app.pop_screen()

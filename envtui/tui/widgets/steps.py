@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.content import Content
 from textual.widgets import Static
 
 from envtui.core.text import clean
 from envtui.rules.run import Run, StepState
+from envtui.rules.undo import Item
 
 from ..framed import words
 
@@ -28,11 +31,15 @@ class Steps(Static):
     DEFAULT_CSS = "Steps { height: auto; }"
     _drawn = Content("")
 
-    def show(self, run: Run, selected: str, width: int) -> None:
-        """`width` in cells: below 34 the titles are left out."""
+    def show(self, run: Run, selected: str, width: int, undone: Sequence[Item] = ()) -> None:
+        """`width` in cells: below 34 the titles are left out. `undone`: what is taken back, below the steps."""
         done = sum(1 for step in run.steps if step.word is not None)
         head = words(("steps   ", "$tone-label"), (f"{done} done, {len(run.steps) - done} to go\n", "$tone-dim"))
         lines = [_line(run, step, step.id == selected, width) for step in run.steps]
+        if undone:
+            over = sum(1 for item in undone if item.over)
+            lines.append(words(("undo    ", "$tone-label"), (f"{over} of {len(undone)} done", "$tone-dim")))
+            lines += [_undo_line(run, item, width) for item in undone]
         drawn = Content("\n").join([head, *lines])
         if drawn.plain != self._drawn.plain or drawn.spans != self._drawn.spans:
             same = len(lines) == self._drawn.plain.count("\n") - 1  # each is one line: only their number needs a layout
@@ -68,6 +75,30 @@ def _line(run: Run, step: StepState, selected: bool, width: int) -> Content:
         (f"{title:<{room}} " if width >= 34 else " ", "$tone-dim" if not current else "$tone-text"),
         (right, right_tone),
     )
+
+
+def _undo_line(run: Run, item: Item, width: int) -> Content:
+    glyph, tone, said = _undo_word(run, item)
+    name = clean(item.step.id, 60) + (f" on {clean(item.act.member, 60)}" if item.act is not None else ", by hand")
+    room = max(4, width - len(said) - 4)
+    return words((f"{glyph} ", tone), (f"{name[:room]:<{room}} ", "$tone-text"), (said, tone))
+
+
+def _undo_word(run: Run, item: Item) -> tuple[str, str, str]:
+    act = item.act
+    if item.failed:
+        return "✗", "$tone-bad", "FAILED"
+    if act is not None and act.in_doubt and act.word is not None:
+        return "?", "$tone-bad", "IN DOUBT"
+    if act is not None and act.running:
+        return "◐", "$tone-bad", "undoing"
+    if item.over:
+        if act is not None and act.word is None:
+            return "–", "$tone-label", "nothing to undo"
+        return (*GLYPHS["UNDONE"], "UNDONE")
+    if act is not None and act.word == "OK":
+        return "◐", "$tone-wait", "looking"
+    return "·", "$tone-label", "you" if act is None else "to undo"
 
 
 def took(milliseconds: int) -> str:
