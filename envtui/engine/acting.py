@@ -121,7 +121,9 @@ class Acting:
 
     async def follow(self, act: Act, attempt: int, attach: Callable[[Sink], Awaitable[Conclusion]]) -> Conclusion:
         """Wait for a write that goes on at its target, with what it says from now on in a transcript of its own."""
-        recording = self._ways.spool.record(self._name(act), self._ways.resolved())
+        # Not counted as acts are: another process may have followed it before, and nothing in the ledger says so.
+        name = f"{self._run}/{act.id}-{attempt}-{self._ways.clock.wall_ms()}"
+        recording = self._ways.spool.record(name, self._ways.resolved())
         self._recording(act.id, recording)
         began = self._ways.clock.boot_ms()
         try:
@@ -218,7 +220,10 @@ class Acting:
             elif conclude is None or recording is None:
                 outcome = Conclusion(word="IN DOUBT", why="cut off: nobody waited for its outcome")
             else:
-                outcome = await conclude(None, recording)
+                try:
+                    outcome = await conclude(None, recording)
+                except asyncio.CancelledError:
+                    outcome = Conclusion(word="IN DOUBT", why="cut off while it was being ended at its target")
         keep = cut is not None or self._environment.targets[act.place.target].keep_output
         kept = self._kept(recording, keep)
         await self._append(self._ended(act, planned, attempt, outcome, began, kept))
