@@ -208,8 +208,13 @@ def _request(run: Run, request_id: str, change: Callable[[RequestState], Request
 
 
 def _captured(run: Run, event: Captured) -> Run:
-    before = next((c for c in run.captures if (c.name, c.member) == (event.name, event.member)), None)
-    kept = tuple(c for c in run.captures if c is not before)
+    known = run.captures
+    at = -1
+    for number, capture in enumerate(known):  # no generator: a long run captures often
+        if capture.name == event.name and capture.member == event.member:
+            at = number
+    before = known[at] if at >= 0 else None
+    kept = (*known[:at], *known[at + 1 :]) if at >= 0 else known
     new = Capture(
         name=event.name,
         step=event.step,

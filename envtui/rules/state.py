@@ -240,13 +240,15 @@ def on_step(run: Run, step_id: str, change: Callable[[StepState], StepState]) ->
     at = index(run, step_id)
     if at is None:
         return run
-    steps = list(run.steps)
-    steps[at] = change(steps[at])
-    return msgspec.structs.replace(run, steps=tuple(steps))
+    steps = run.steps
+    return msgspec.structs.replace(run, steps=(*steps[:at], change(steps[at]), *steps[at + 1 :]))
 
 
 def index(run: Run, step_id: str) -> int | None:
     """Where a step stands; nearly always it is the one whose turn it is."""
     if run.position < len(run.steps) and run.steps[run.position].id == step_id:
         return run.position
-    return next((at for at, step in enumerate(run.steps) if step.id == step_id), None)
+    for at, step in enumerate(run.steps):
+        if step.id == step_id:
+            return at
+    return None
