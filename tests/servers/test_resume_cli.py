@@ -13,7 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from envtui.core.events import ActEnded, ActIntended, ActSent, Probed, Resolved, Resumed, RunEnded, StopAsked
+from envtui.core.events import (
+    ActEnded,
+    ActIntended,
+    ActSent,
+    Probed,
+    Resolved,
+    Resumed,
+    RunEnded,
+    StopAsked,
+    WaitStarted,
+)
 from tests.servers.world_kit import NAME, Kit, cluster, database, kit, kit_sql, machines, one, until
 
 __all__ = ["cluster", "database", "kit", "kit_sql", "machines", "one"]  # fixtures
@@ -109,6 +119,11 @@ def test_killed_in_a_write_over_ssh(kit: Kit, tmp_path: Path, effect: bool) -> N
         f"  - {{id: after, kind: ssh, sh: 'echo after >> {traces}'}}\n"
     )
     run = killed(kit, begun, "book", "--grant", str(kit.request("book")))
+    well = kit.cli("doctor", NAME, "--leftovers")
+    assert well.returncode == 5, said(well)
+    assert f"run  {run} book  IN DOUBT: change@web1 · envtui run {NAME} --resume {run}" in well.stdout
+    assert ": running, begun " in well.stdout
+    assert f"change@web1 of run {run}" in well.stdout
     still = kit.cli("run", NAME, "book", "--resume", run)
     assert still.returncode == 5, said(still)
     assert "IN DOUBT  change@web1" in still.stderr
@@ -137,6 +152,9 @@ def test_killed_in_a_write_over_ssh(kit: Kit, tmp_path: Path, effect: bool) -> N
     assert traces.read_text() == ("once\nafter\n" if effect else "once\nonce\nafter\n")
     assert [(e.done, e.by) for e in kit.events(Resolved)] == [(effect, "asha")]
     assert kit.sound()
+    rows = [json.loads(line) for line in kit.cli("doctor", NAME, "--leftovers", "--json").stdout.splitlines()]
+    assert not [row for row in rows if row["kind"] == "run"]
+    assert not [row for row in rows if row["kind"] == "leftover" and row["run"] == run]  # all of it was forgotten
 
 
 def test_killed_in_a_write_that_goes_on_and_halted_from_another_process(kit: Kit, tmp_path: Path) -> None:
@@ -162,7 +180,7 @@ def test_killed_in_a_sql_write(kit_sql: Kit) -> None:
     kit.book(
         "  - {id: change, kind: sql, target: db, mode: write, timeout: 60s, "
         "query: \"update orders set state = 'changed' where id = 1\", "
-        "probe: {query: \"select state from orders where id = 1\", applied: {value: changed}, absent: otherwise}, "
+        'probe: {query: "select state from orders where id = 1", applied: {value: changed}, absent: otherwise}, '
         "undo: {query: \"update orders set state = 'open' where id = 1\"}}\n"
     )
     import psycopg
@@ -260,7 +278,9 @@ def test_killed_in_an_undo(kit: Kit, tmp_path: Path) -> None:
 def test_killed_while_it_waits(kit: Kit) -> None:
     kit.book("  - {id: pause, kind: wait, for: 2s}\n  - {id: after, kind: ssh, argv: ['true']}\n")
     process = kit.popen("run", NAME, "book")
-    asyncio.run(until(lambda: kit.ledger.exists() and any(r.wait_until_ms for r in kit.run().steps)))
+    assert process.stdout is not None
+    process.stdout.readline()  # the header: the deadline is in the ledger before it
+    assert kit.events(WaitStarted)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=20)
     run = kit.run()
@@ -286,7 +306,7 @@ def test_nobody_can_tell_so_the_answer_needs_a_reason(kit: Kit, tmp_path: Path) 
     assert done.returncode == 0, said(done)
     assert [(e.done, e.by, e.why) for e in kit.events(Resolved)] == [(True, "asha", "I looked at the host")]
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["event"] for line in lines][0] == "requested"
+    assert next(line["event"] for line in lines) == "requested"
     assert [line["event"] for line in lines][-1] == "run-ended"
 
 
@@ -300,7 +320,7 @@ def test_a_write_that_failed_waits_for_a_decision(kit: Kit, tmp_path: Path) -> N
     run = kit.run().id
     missing = kit.cli("run", NAME, "--resume", run)
     assert missing.returncode == 2, said(missing)
-    assert "retry, look, skip, stop" in missing.stderr
+    assert "retry, look, skip, undo, stop" in missing.stderr
     assert kit.run().word is None  # it waits for the answer
     (tmp_path / "well").touch()
     done = kit.cli("run", NAME, "--resume", run, "--answer", "change=retry", "--grant", asked(kit, run))
