@@ -362,6 +362,7 @@ class EnvtuiApp(App[int]):
                 for task in session.tasks:
                     if task.busy:
                         task.cut(writes=True)
+                        self.work(_settled(task))
 
         self.push_screen(leave_dialog(going), decide)
 
@@ -376,3 +377,9 @@ def _writes(task: RunTask) -> bool:
     from .screens.under_way import running
 
     return any(act.mode == "write" for act in running(task.run))
+
+
+async def _settled(task: RunTask) -> None:
+    """Where a run that was cut off leads, written down."""
+    await task.idle()
+    await task.settle()

@@ -255,7 +255,7 @@ async def test_what_a_good_run_did_is_taken_back(kit: Kit) -> None:
         assert "u takes it back" in at.now
         await at.press("u")
         await at.screen("UndoDialog")
-        assert f"rm {kit.folder}/made" in at.shown.replace("\n", "")
+        assert re.search(r"1 change on web1\s+rm ", at.shown)
         assert "undo is permitted until" in at.shown
         await at.pasted(at.app.screen._word)  # type: ignore[attr-defined]
         await at.press("escape")
@@ -311,7 +311,8 @@ async def test_a_doubt_of_a_killed_process_is_looked_at_and_told(kit: Kit, size:
     gate = kit.folder / "gate"
     kit.book(
         f"  - {{id: change, kind: ssh, mode: write, timeout: 60s, sh: 'echo > {gate}; sleep 240', "
-        f"probe: {{argv: [test, -e, {kit.folder}/made], applied: {{exit: 0}}, absent: {{exit: 1}}}}}}\n"
+        f"probe: {{argv: [test, -e, {kit.folder}/made], applied: {{exit: 0}}, absent: {{exit: 1}}}}, "
+        f"undo: {{argv: [rm, {kit.folder}/made]}}}}\n"
     )
     kit.trust()
     run = killed(kit, gate, "book", "--grant", str(kit.request("book")))
@@ -356,7 +357,9 @@ async def test_a_doubt_of_a_killed_process_is_looked_at_and_told(kit: Kit, size:
 
 async def test_without_a_probe_a_persons_word_needs_a_reason(kit: Kit) -> None:
     gate = kit.folder / "gate"
-    kit.book(f"  - {{id: change, kind: ssh, mode: write, timeout: 60s, sh: 'echo > {gate}'}}\n")
+    kit.book(
+        f"  - {{id: change, kind: ssh, mode: write, timeout: 60s, repeatable: true, sh: 'echo > {gate}', point_of_no_return: none}}\n"
+    )
     kit.trust()
     killed(kit, gate, "book", "--grant", str(kit.request("book")))
     async with desk(kit) as at:
@@ -431,7 +434,7 @@ async def test_a_failed_read_is_picked_up_where_it_failed(kit: Kit) -> None:
 
 async def test_a_changed_book_is_accepted_by_its_word_and_a_changed_reading_by_an_answer(kit: Kit) -> None:
     steps = (
-        "  - {{id: go, kind: choose, options: {{'yes': look}}}}\n  - {{id: look, kind: ssh, argv: [echo, {word}]}}\n"
+        "  - {{id: go, kind: choose, options: {{'yes': look}}}}\n  - {{id: look, kind: ssh, argv: [echo, '{word}']}}\n"
     )
     version = kit.folder / "version"
     version.write_text("7")
@@ -470,7 +473,7 @@ async def test_leaving_while_a_write_runs_says_what_happens_and_can_end_it_inste
         await at.press("q")
         await at.screen_of(TypedDialog)
         assert "IN DOUBT" in at.shown
-        assert "--resume" in at.shown
+        assert "5 s to end" in at.shown
         await at.pasted("leave")
         await at.press("escape")
         assert at.task.busy

@@ -88,6 +88,6 @@ def _listed(going: Sequence[UnderWay]) -> list[str | tuple[str, str]]:
             (word, tone),
             (f"  {clean(act.id, 80)}", "bold $tone-text"),
             (f"  on {clean(act.member, 60)}  {since}\n", "$tone-dim"),
-            (f"       {clean(act.shows, 400)}\n", "$tone-send"),
+            (f"       {clean(act.shows, 160)}\n", "$tone-send"),
         ]
     return parts

@@ -65,8 +65,9 @@ class Mending(Answering):
         if task.busy and not doubt:
             self.envtui.tell("Ending it now; what became of it is looked for.")
             task.cut(writes=True)
-            if following:  # that ended the wait alone
-                await task.idle()
+            await task.idle()
+            if not following:  # else that ended the wait alone
+                await task.settle()
         proposed = task.next
         if (isinstance(proposed, Doubt) and proposed.act == doubt) or (
             isinstance(proposed, Following) and following and proposed.act in shown
