@@ -87,7 +87,7 @@ def run(verb: str, args: argparse.Namespace) -> int:
     for entry in entries:
         print(line(entry, zone))
     if args.action == "show":
-        for said in doubts(entries):
+        for said in doubts(entries, args.environment):
             print(said)
     return 0 if entries or args.action == "show" else 1
 
@@ -121,12 +121,13 @@ def line(entry: Entry, zone: tzinfo | None) -> str:
     )
 
 
-def doubts(entries: Sequence[Entry]) -> Iterable[str]:
-    """A line for each write whose outcome nobody knows."""
+def doubts(entries: Sequence[Entry], environment: str) -> Iterable[str]:
+    """A line for each write whose outcome nobody knows, with the command that finds out."""
     for run in fold_all(entries):
+        go_on = f"envtui run {environment} --resume {run.id}"
         for act in run.in_doubt:
             said = f"IN DOUBT  {run.id}  {act.id} was sent to {act.target}/{act.member}: {act.shows}"
-            yield shapes(clean_line(f"{said} · what became of it is not known; it is not sent again", _LINE))
+            yield shapes(clean_line(f"{said} · what became of it is not known; it is not sent again: {go_on}", _LINE))
 
 
 def _verify(paths: Paths, args: argparse.Namespace) -> int:
