@@ -89,6 +89,7 @@ class ActEnded(_Event, frozen=True, kw_only=True, tag="act-ended"):
     truncated: bool = False
     attempt: int = 1
     untouched: bool = False  # a write that failed before anything of it could remain
+    transcript: str = ""  # of one that was followed later: not the one of its intent
 
 
 class ActSent(_Event, frozen=True, kw_only=True, tag="act-sent"):

@@ -131,7 +131,8 @@ class Acting:
         finally:
             kept = self._kept(recording, self._environment.targets[act.place.target].keep_output)
         if conclusion.word is not None:
-            await self._append(self._ended(act, act.id, attempt, conclusion, began, kept))
+            ended = self._ended(act, act.id, attempt, conclusion, began, kept)
+            await self._append(msgspec.structs.replace(ended, transcript=recording.name))
         return conclusion
 
     async def _open(self, opening: Awaitable[Shown], kind: str) -> None:

@@ -89,6 +89,7 @@ class Mending:
                 "There is nothing to take back" + (f": {', '.join(lasting)} is for good." if lasting else "."),
                 "`envtui ledger show` says what the run did.",
             )
+        self._task.keep()
         await self._task.append(
             UndoStarted(
                 run=self._task.run.id,

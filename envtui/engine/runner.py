@@ -81,14 +81,17 @@ class RunTask:
         changed: Callable[[], None],
         connected: Callable[[Shown, str], None],
         spend: Spend,
+        hold: Callable[[], None],
         begun: int = 0,
     ) -> None:
         self.run = run
+        self._came_ended_ms = run.ended_ms
         self.plan = plan
         self.book = book
         self._ways = ways
         self._changed = changed
         self._spend = spend
+        self._hold = hold
         self._acting = Acting(run.id, environment, ways, self._append_act, self.recording, connected, begun)
         self.observers: list[Callable[[Entry], None]] = []
         self.lock = asyncio.Lock()
@@ -116,6 +119,16 @@ class RunTask:
         if self._decided is None or self._decided[0] is not self.run or self._decided[1] is not self.plan:
             self._decided = (self.run, self.plan, decide(self.run, self.plan, self.book))
         return self._decided[2]
+
+    @property
+    def over(self) -> bool:
+        """It ended here: one that had ended before is taken up to be gone on with."""
+        return self.run.word is not None and self.run.ended_ms != self._came_ended_ms
+
+    def keep(self) -> None:
+        """Have the run for this process although it is over: it is about to go on. Raises Refused when another has it."""
+        self._came_ended_ms = self.run.ended_ms
+        self._hold()
 
     @property
     def busy(self) -> bool:

@@ -263,7 +263,10 @@ class EnvironmentSession:
         `begun`: how many acts of it were begun before.
         """
         self.hold(run.id)
-        task = RunTask(run, plan, runbook, self.environment, self.ways, self._tell, self.connected, self._spend, begun)
+        keep = functools.partial(self.hold, run.id)
+        task = RunTask(
+            run, plan, runbook, self.environment, self.ways, self._tell, self.connected, self._spend, keep, begun
+        )
         self._tasks[run.id] = task
         return task
 
@@ -410,7 +413,7 @@ class EnvironmentSession:
 
     def _tell(self) -> None:
         for run in tuple(self._holds):
-            if self._tasks[run].run.word is not None:
+            if self._tasks[run].over:
                 self._holds.pop(run).release()
         for changed in tuple(self._listeners):
             changed()

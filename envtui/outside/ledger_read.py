@@ -13,7 +13,7 @@ import msgspec
 from envtui.core.canonical import canonical, canonical_record
 from envtui.core.errors import LedgerBroken, Unsound
 from envtui.core.events import Entry, Event
-from envtui.outside.ledger_format import KEEP, ledger_id
+from envtui.outside.ledger_format import KEEP, Witness, ledger_id
 
 LAST = 2**63 - 1
 """The highest sequence number there can be."""
@@ -31,6 +31,11 @@ def read_entries(path: Path, run: str | None = None) -> Sequence[Entry]:
         return ()
     try:
         with contextlib.closing(read_only(path)) as connection:
+            if (
+                not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+                and not Witness(path).path.exists()
+            ):
+                return ()  # another process is making it just now
             return entries_of(connection, run=run)
     except sqlite3.Error as error:
         raise translated(error, path) from error

@@ -90,6 +90,7 @@ def _ended(act: ActState, event: ActEnded) -> ActState:
         output_bytes=event.output_bytes,
         truncated=event.truncated,
         untouched=event.untouched,
+        transcript=event.transcript or act.transcript,
         detached=False,
         counted=act.counted + counts,
     )

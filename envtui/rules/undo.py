@@ -50,7 +50,7 @@ def undoable(run: Run, plan: Plan, only: Container[str] | None = None) -> tuple[
             continue
         if planned.undo:
             found.extend(act.id for act in reversed(step.undo) if any(covered.touched for covered in covers(step, act)))
-        elif planned.by_hand and not step.undone and (step.word == "OK" or any(act.touched for act in step.acts)):
+        elif planned.by_hand and not step.undone and (step.word == "OK" or step.answer):
             found.append(planned.id)
     return tuple(found)
 

@@ -384,12 +384,14 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_it_outlives_the_connection_and_nothing_is_lost(host: Host) -> None:
-    process, state = running(host, "echo one; sleep 0.3; echo two; echo err >&2; exit 5")
+    text = 'echo one; until [ -e "$HOME/go" ]; do sleep 0.05; done; echo two; echo err >&2; exit 5'
+    process, state = running(host, text)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()  # as sshd does when the connection ends
     process.stderr.close()
     assert state.leads
+    (host.home / "go").touch()
     process.wait(PATIENCE)
     assert host.state().exit == 5
     seen = host.look(out=4)

@@ -7,6 +7,8 @@ from envtui.core.tree import Path
 from envtui.rules.lint.report import Report
 
 END = "end"
+RESERVED = (END, "resume")
+"""What `next`, options and answers say besides the ids of steps."""
 
 
 def lint_flow(runbook: Runbook, report: Report) -> None:
@@ -15,6 +17,8 @@ def lint_flow(runbook: Runbook, report: Report) -> None:
     for section, steps in (("before", runbook.before), ("steps", runbook.steps)):
         for index, step in enumerate(steps):
             path: Path = (section, index)
+            if step.id in RESERVED:
+                report.error((*path, "id"), f"{step.id!r} has a meaning of its own.", "Name the step otherwise.")
             if step.id in seen:
                 report.error((*path, "id"), f"the id {step.id!r} is taken.", "Every step has its own.")
             seen.setdefault(step.id, path)
