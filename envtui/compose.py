@@ -22,7 +22,8 @@ from envtui.outside.paths import Paths
 from envtui.outside.trees.load import Forest, errors, read_forest
 from envtui.outside.trees.trust import Trust, TrustStatus
 from envtui.rules.lint import check
-from envtui.rules.run import Run, fold_all
+from envtui.rules.run import fold_all
+from envtui.rules.state import Run
 
 if TYPE_CHECKING:
     from envtui.engine.session import EnvironmentSession

@@ -17,7 +17,7 @@ from envtui.core.shape import span
 from envtui.core.text import clean
 from envtui.engine.session import EnvironmentSession
 from envtui.rules.protection import enough
-from envtui.rules.run import Run
+from envtui.rules.state import Run
 
 IN_DOUBT = 5
 

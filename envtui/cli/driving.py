@@ -8,7 +8,7 @@ from envtui import cycles
 from envtui.core.errors import EnvtuiError, NeedsWrite, Refused
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
-from envtui.rules.decide import (
+from envtui.rules.proposals import (
     Done,
     Doubt,
     NeedsAnswer,

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 from envtui.core.errors import UsageError
 from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step, ValueType
 from envtui.core.text import clean
-from envtui.rules.decide import Doubt, NeedsAnswer, NeedsDecision, NeedsPick, UndoByHand
+from envtui.rules.proposals import Doubt, NeedsAnswer, NeedsDecision, NeedsPick, UndoByHand
 from envtui.rules.run import RESUME
 from envtui.rules.values import typed_answer
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from envtui.core.errors import UsageError
-from envtui.rules.decide import Doubt
+from envtui.rules.proposals import Doubt
 
 _CHOICES = {"done": "done", "not-done": "not done", "not done": "not done", "halt": "halt", "look": "look"}
 REASON = 3

@@ -10,7 +10,7 @@ from envtui.core.access import Request, Signed
 from envtui.core.act import Plan
 from envtui.core.errors import InDoubt, NeedsWrite, Refused, UsageError
 from envtui.rules import conditions, difference, grants, paste
-from envtui.rules.run import Run
+from envtui.rules.state import Run
 
 from .access import Standing
 

@@ -11,7 +11,7 @@ from envtui.core.environment import AccessPolicy
 from envtui.core.errors import Problem
 from envtui.core.tree import Tree
 from envtui.core.tree import ordered as ordered
-from envtui.rules.run import Run
+from envtui.rules.state import Run
 
 Shape = Literal["light", "double", "heavy"]
 TrustWord = Literal["trusted", "new", "changed"]

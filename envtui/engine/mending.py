@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from envtui.core.errors import InDoubt, UsageError
 from envtui.core.events import Resolved, UndoStarted
-from envtui.rules.decide import Doubt, Following, Next, UndoByHand
+from envtui.rules.proposals import Doubt, Following, Next, UndoByHand
 from envtui.rules.undo import final, undoable
 
 from .ways import Ways

@@ -16,9 +16,10 @@ from envtui.core.runbook import Poll, Step
 from envtui.core.shape import seconds
 from envtui.rules.bind import bind
 from envtui.rules.capture import Offer, Taken, capture
-from envtui.rules.decide import EndStep, failing, values
+from envtui.rules.decide import failing, values
 from envtui.rules.expect import judge
 from envtui.rules.looking import Tally, poll_of
+from envtui.rules.proposals import EndStep
 
 from .acting import Acting
 from .stopping import Stopping

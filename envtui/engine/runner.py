@@ -32,7 +32,9 @@ from envtui.core.events import (
 from envtui.core.ports import Shown, Transcript
 from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step
 from envtui.rules.capture import Offer, picked
-from envtui.rules.decide import (
+from envtui.rules.decide import decide, step_of
+from envtui.rules.looking import poll_of
+from envtui.rules.proposals import (
     Done,
     EndStep,
     Finish,
@@ -48,11 +50,9 @@ from envtui.rules.decide import (
     StartUndo,
     StartWait,
     Waiting,
-    decide,
-    step_of,
 )
-from envtui.rules.looking import poll_of
-from envtui.rules.run import RESUME, STAYS, Run, apply
+from envtui.rules.run import RESUME, STAYS, apply
+from envtui.rules.state import Run
 from envtui.rules.values import typed_answer
 
 from .acting import Acting

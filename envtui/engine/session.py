@@ -26,12 +26,12 @@ from envtui.core.ids import new_id
 from envtui.core.ports import Hold, Shown
 from envtui.core.runbook import HttpStep, Runbook, SqlStep, SshStep
 from envtui.core.tree import Book, Tree
-from envtui.rules.decide import NeedsDecision, Next
 from envtui.rules.places import places
 from envtui.rules.plan import make_plan
-from envtui.rules.run import Run, fold, fold_all
+from envtui.rules.proposals import NeedsDecision, Next
+from envtui.rules.run import fold, fold_all
 from envtui.rules.shows import shows
-from envtui.rules.state import writes_left
+from envtui.rules.state import Run, writes_left
 from envtui.rules.written import written
 
 from .leaving import leave

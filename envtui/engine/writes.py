@@ -12,8 +12,9 @@ from envtui.core.events import Finding, Probed
 from envtui.core.ports import Reading, Sink, Started
 from envtui.core.runbook import HttpExpect, SqlExpect, SshExpect, SshStep, Step
 from envtui.rules.bind import bind
-from envtui.rules.decide import ReadyUndo, ReadyWrite, values
+from envtui.rules.decide import values
 from envtui.rules.expect import judge, meets
+from envtui.rules.proposals import ReadyUndo, ReadyWrite
 from envtui.rules.state import ActState
 
 from .acting import Acting, Conclusion, Judge, Seen

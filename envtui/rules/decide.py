@@ -15,23 +15,25 @@ from envtui.core.shape import seconds
 from . import undo
 from .condition import holds
 from .plan import known
-from .proposals import Done as Done
-from .proposals import Doubt as Doubt
-from .proposals import EndStep as EndStep
-from .proposals import Finish as Finish
-from .proposals import Following as Following
-from .proposals import LookAt as LookAt
-from .proposals import NeedsAnswer as NeedsAnswer
-from .proposals import NeedsDecision as NeedsDecision
-from .proposals import NeedsPick as NeedsPick
-from .proposals import Next as Next
-from .proposals import ReadyRead as ReadyRead
-from .proposals import ReadyUndo as ReadyUndo
-from .proposals import ReadyWrite as ReadyWrite
-from .proposals import StartUndo as StartUndo
-from .proposals import StartWait as StartWait
-from .proposals import UndoByHand as UndoByHand
-from .proposals import Waiting as Waiting
+from .proposals import (
+    Done,
+    Doubt,
+    EndStep,
+    Finish,
+    Following,
+    LookAt,
+    NeedsAnswer,
+    NeedsDecision,
+    NeedsPick,
+    Next,
+    ReadyRead,
+    ReadyUndo,
+    ReadyWrite,
+    StartUndo,
+    StartWait,
+    UndoByHand,
+    Waiting,
+)
 from .run import ASKS, RESUME, STAYS
 from .state import ActState, Run, StepState, UndoState
 from .template import prose

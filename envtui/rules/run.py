@@ -39,12 +39,7 @@ from envtui.core.events import (
 
 from . import written
 from .act_events import about_act
-from .state import ActState as ActState
-from .state import Capture, GrantState, Note, RequestState, index, on_step
-from .state import Changed as Changed
-from .state import Run as Run
-from .state import StepState as StepState
-from .state import UndoState as UndoState
+from .state import ActState, Capture, Changed, GrantState, Note, RequestState, Run, StepState, index, on_step
 
 RETRY = "retry"
 """The answer that does a failed step again."""

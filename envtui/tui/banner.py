@@ -15,7 +15,7 @@ from envtui.core.text import clean
 if TYPE_CHECKING:
     from envtui.engine.lobby import Shape
     from envtui.engine.session import EnvironmentSession
-    from envtui.rules.run import Run
+    from envtui.rules.state import Run
 
 
 class Banner(msgspec.Struct, frozen=True):

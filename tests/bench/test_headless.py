@@ -25,7 +25,7 @@ import pytest
 import envtui
 from envtui.core.act import Act
 from envtui.core.ports import Reading, Shown, Sink
-from envtui.rules.decide import Done
+from envtui.rules.proposals import Done
 from tests.servers.postgres import PASSWORD
 from tests.servers.sshd import ME, Servers
 from tests.servers.world_kit import NAME, Kit, cluster, database, kit, kit_sql, machines, one

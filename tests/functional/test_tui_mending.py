@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "servers"))  # its kits name 
 
 from envtui.core.events import ActEnded, GrantEnded, Probed, Resolved, Resumed, UndoStarted
 from envtui.engine.runner import RunTask
-from envtui.rules.decide import Doubt, ReadyWrite
+from envtui.rules.proposals import Doubt, ReadyWrite
 from envtui.rules.run import fold_all
 from envtui.tui.app import EnvtuiApp
 from envtui.tui.dialogs.typed import TypedDialog

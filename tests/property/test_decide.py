@@ -31,7 +31,8 @@ from envtui.core.events import (
 )
 from envtui.core.runbook import Runbook
 from envtui.rules import left
-from envtui.rules.decide import (
+from envtui.rules.decide import decide
+from envtui.rules.proposals import (
     Done,
     Doubt,
     EndStep,
@@ -46,7 +47,6 @@ from envtui.rules.decide import (
     ReadyWrite,
     StartUndo,
     UndoByHand,
-    decide,
 )
 from envtui.rules.run import apply, fold
 from envtui.rules.state import Run

@@ -12,7 +12,7 @@ import pytest
 from envtui.core.events import ActEnded, ActIntended, Probed
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
-from envtui.rules.decide import Done, Doubt, Following, NeedsDecision, Next
+from envtui.rules.proposals import Done, Doubt, Following, NeedsDecision, Next
 from tests.servers.world_kit import Kit, cluster, database, kit, kit_sql, machines, one, until
 
 __all__ = ["cluster", "database", "kit", "kit_sql", "machines", "one"]  # fixtures

@@ -17,7 +17,7 @@ from envtui.core.events import (
     RunEnded,
     RunStarted,
 )
-from envtui.rules.decide import Done, NeedsAnswer, NeedsDecision, NeedsPick, ReadyWrite
+from envtui.rules.proposals import Done, NeedsAnswer, NeedsDecision, NeedsPick, ReadyWrite
 from envtui.rules.run import fold
 from tests.servers.sshd import Servers, free_port
 from tests.servers.world_kit import NAME, PEOPLE, Kit, cluster, database, kit, kit_sql, machines, one

@@ -13,7 +13,7 @@ import pytest
 
 from envtui.core.errors import UsageError
 from envtui.core.events import ActEnded, ActIntended, GrantEnded, PermitSpent, RunEnded
-from envtui.rules.decide import Doubt
+from envtui.rules.proposals import Doubt
 from tests.servers.world_kit import NAME, Kit, cluster, database, kit, kit_sql, machines, one, until
 
 __all__ = ["cluster", "database", "kit", "kit_sql", "machines", "one"]  # fixtures

@@ -20,7 +20,7 @@ from envtui.core.events import Entry, Event
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
 from envtui.outside.ledger import SqliteJournal
-from envtui.rules.decide import Done, Doubt, ReadyWrite
+from envtui.rules.proposals import Done, Doubt, ReadyWrite
 from envtui.rules.run import fold_all
 from tests.servers.world_kit import Kit, cluster, database, kit, kit_sql, machines, one
 

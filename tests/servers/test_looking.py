@@ -11,7 +11,7 @@ import pytest
 from envtui.core.events import ActEnded, Captured, StepEnded, WaitStarted
 from envtui.engine.runner import RunTask
 from envtui.outside.system_clock import SystemClock
-from envtui.rules.decide import Done, NeedsDecision, NeedsPick
+from envtui.rules.proposals import Done, NeedsDecision, NeedsPick
 from tests.servers.world_kit import NAME, Kit, cluster, database, kit, kit_sql, machines, one, until
 
 __all__ = ["cluster", "database", "kit", "kit_sql", "machines", "one"]  # fixtures

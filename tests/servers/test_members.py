@@ -9,7 +9,7 @@ import pytest
 
 from envtui.core.errors import UsageError
 from envtui.core.events import ActEnded, ActIntended, Captured, IdentityShown
-from envtui.rules.decide import Done, NeedsPick
+from envtui.rules.proposals import Done, NeedsPick
 from tests.servers.silent import closing, hanging, refusing
 from tests.servers.sshd import Server, Servers
 from tests.servers.world_kit import NAME, Kit, cluster, database, kit, kit_sql, machines, one

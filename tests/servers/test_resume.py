@@ -12,7 +12,7 @@ import pytest
 
 from envtui.core.errors import Refused, UsageError
 from envtui.core.events import ActIntended, Captured, GrantEnded, Probed, Resolved, Resumed
-from envtui.rules.decide import Done, Doubt, NeedsAnswer, NeedsDecision, ReadyWrite
+from envtui.rules.proposals import Done, Doubt, NeedsAnswer, NeedsDecision, ReadyWrite
 from tests.servers.world_kit import NAME, Kit, cluster, database, kit, kit_sql, machines, one, until
 
 __all__ = ["cluster", "database", "kit", "kit_sql", "machines", "one"]  # fixtures

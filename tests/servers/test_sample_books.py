@@ -25,7 +25,7 @@ from envtui.lab.people import command, variables
 from envtui.lab.world import WORLDS
 from envtui.outside.incident_file import register_of
 from envtui.outside.ledger import read_entries
-from envtui.rules.decide import Done, Doubt, NeedsAnswer, NeedsDecision, Next, ReadyWrite
+from envtui.rules.proposals import Done, Doubt, NeedsAnswer, NeedsDecision, Next, ReadyWrite
 
 pytestmark = pytest.mark.servers
 

@@ -10,7 +10,7 @@ from envtui.core.errors import NeedsWrite, Refused, UsageError
 from envtui.core.events import ActEnded, ActIntended, PermitSpent, Probed, UndoStarted
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
-from envtui.rules.decide import Done, Doubt, NeedsDecision, ReadyWrite, UndoByHand
+from envtui.rules.proposals import Done, Doubt, NeedsDecision, ReadyWrite, UndoByHand
 from tests.servers.world_kit import Kit, cluster, database, kit, kit_sql, machines, one
 
 __all__ = ["cluster", "database", "kit", "kit_sql", "machines", "one"]  # fixtures

@@ -23,7 +23,8 @@ from envtui.core.events import Entry
 from envtui.engine.session import EnvironmentSession
 from envtui.outside.ledger import read_entries
 from envtui.outside.ledger_verify import verify
-from envtui.rules.run import Run, fold_all
+from envtui.rules.run import fold_all
+from envtui.rules.state import Run
 from tests.servers.postgres import PASSWORD, Database, cluster, database
 from tests.servers.sshd import ME, SSHD, Server, Servers, servers
 

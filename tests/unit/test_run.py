@@ -28,7 +28,8 @@ from envtui.core.events import (
     Word,
 )
 from envtui.core.runbook import Runbook
-from envtui.rules.decide import (
+from envtui.rules.decide import decide
+from envtui.rules.proposals import (
     Done,
     Doubt,
     EndStep,
@@ -40,9 +41,9 @@ from envtui.rules.decide import (
     ReadyWrite,
     StartWait,
     Waiting,
-    decide,
 )
-from envtui.rules.run import Run, apply, fold
+from envtui.rules.run import apply, fold
+from envtui.rules.state import Run
 from envtui.rules.written import written
 
 BOOK = msgspec.convert(

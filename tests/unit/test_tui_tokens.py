@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from textual.content import Content
 
 from envtui.core.act import Mode
-from envtui.rules.run import ActState, Run, StepState
+from envtui.rules.state import ActState, Run, StepState
 from envtui.tui import actions
 from envtui.tui.theme import PALETTES, TONE
 from envtui.tui.widgets.rows import NARROWEST, Rows, paragraphs, row

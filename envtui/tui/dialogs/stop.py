@@ -8,7 +8,7 @@ import msgspec
 
 from envtui.core.shape import span
 from envtui.core.text import clean
-from envtui.rules.run import ActState
+from envtui.rules.state import ActState
 
 from ..framed import words
 from ..moments import moment

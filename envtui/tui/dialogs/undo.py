@@ -9,8 +9,8 @@ from envtui.core.environment import AccessPolicy
 from envtui.core.runbook import Runbook
 from envtui.core.shape import seconds
 from envtui.core.text import clean
-from envtui.rules.run import Run
 from envtui.rules.shows import shows
+from envtui.rules.state import Run
 from envtui.rules.undo import final, undoable
 
 from ..framed import words

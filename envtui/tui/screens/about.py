@@ -5,8 +5,8 @@ from __future__ import annotations
 from envtui.core.act import PlannedStep
 from envtui.core.runbook import ChooseStep, Step
 from envtui.core.text import clean
-from envtui.rules.run import StepState
 from envtui.rules.shows import shows
+from envtui.rules.state import StepState
 
 from ..widgets.rows import Row, line, paragraphs, row
 from ..widgets.steps import GLYPHS

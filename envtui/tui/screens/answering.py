@@ -9,8 +9,8 @@ from envtui.core.errors import EnvtuiError
 from envtui.core.redact import shapes
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
-from envtui.rules.decide import Doubt, LookAt, NeedsAnswer, NeedsDecision, NeedsPick, UndoByHand
-from envtui.rules.run import StepState
+from envtui.rules.proposals import Doubt, LookAt, NeedsAnswer, NeedsDecision, NeedsPick, UndoByHand
+from envtui.rules.state import StepState
 
 from ..dialogs.choose import Choose
 from ..dialogs.prompt import Prompt

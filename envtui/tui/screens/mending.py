@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from envtui.engine.runner import RunTask
-from envtui.rules.decide import Doubt, Following
+from envtui.rules.proposals import Doubt, Following
 
 from ..dialogs.resume import ResumeDialog
 from ..dialogs.stop import stop_dialog

@@ -8,7 +8,7 @@ from envtui.core.environment import AccessPolicy
 from envtui.core.shape import span
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
-from envtui.rules.decide import (
+from envtui.rules.proposals import (
     Done,
     Doubt,
     Following,

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
-from envtui.rules.decide import (
+from envtui.rules.proposals import (
     Doubt,
     Following,
     LookAt,
@@ -24,8 +24,8 @@ from envtui.rules.decide import (
     ReadyWrite,
     UndoByHand,
 )
-from envtui.rules.run import ActState, StepState
 from envtui.rules.shows import shows
+from envtui.rules.state import ActState, StepState
 from envtui.rules.undo import items
 
 from .. import actions

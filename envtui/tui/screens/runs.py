@@ -12,7 +12,7 @@ from textual.widgets.option_list import Option
 
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
-from envtui.rules.run import Run
+from envtui.rules.state import Run
 
 from .. import actions
 from ..framed import FramedScreen, words

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from envtui.core.events import ActIntended
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
-from envtui.rules.run import ActState, Run
+from envtui.rules.state import ActState, Run
 
 from ..dialogs.stop import UnderWay
 

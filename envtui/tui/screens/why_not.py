@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envtui.engine.runner import RunTask
-from envtui.rules.decide import (
+from envtui.rules.proposals import (
     Doubt,
     Following,
     LookAt,

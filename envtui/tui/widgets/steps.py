@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from envtui.core.text import clean
-from envtui.rules.run import Run, StepState
+from envtui.rules.state import Run, StepState
 from envtui.rules.undo import Item
 
 from ..framed import words
