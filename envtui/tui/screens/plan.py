@@ -110,11 +110,11 @@ class PlanScreen(FramedScreen):
 
 
 def describe(plan: Plan) -> Rows:
-    """Every act of a plan with its masked command; undo and probe are signed with it and not run by machine yet."""
+    """Every act of a plan with its masked command; undo and probe are signed with it."""
     rows: list[Row] = []
     names: list[str] = [clean(step.id) for step in plan.steps]
     names += ["  " + clean(act.place.member) for step in plan.steps for act in step.acts]
-    names += ["  probe, by hand" for step in plan.steps if step.probe or step.undo]
+    names += ["  undo, by hand" for step in plan.steps if step.by_hand]
     wide = min(24, max(map(len, names), default=0))
     for step in plan.steps:
         word, tone = (
@@ -131,9 +131,11 @@ def describe(plan: Plan) -> Rows:
             seen.setdefault(shows(act), []).append(act.place.member)
         for command, members in seen.items():
             rows.append(row(f"  {_members(members, wide - 2):<{wide - 2}}  ", clean(command, 600), "$tone-send"))
-        for label, group in (("probe, by hand", step.probe), ("undo, by hand", step.undo)):
+        for label, group in (("probe", step.probe), ("undo", step.undo)):
             for command in dict.fromkeys(shows(act) for act in group):
                 rows.append(row(f"  {label:<{wide - 2}}  ", clean(command, 400), "$tone-dim"))
+        if step.by_hand:
+            rows.append(row(f"  {'undo, by hand':<{wide - 2}}  ", clean(step.by_hand, 400), "$tone-dim"))
     return Rows(rows)
 
 
