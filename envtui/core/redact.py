@@ -11,6 +11,7 @@ spellings. Not promised: reversed, encrypted, compressed, spelled in pieces, or 
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 import shlex
@@ -200,14 +201,14 @@ def shapes(text: str) -> str:
     folded = text.lower() if text.isascii() else ""  # beyond ASCII `(?i)` knows more letters than `lower`
     for hints, pattern in _SHAPES:
         if not folded or any(hint in folded for hint in hints):
-            text = pattern.sub(_mask_group, text)
+            text = _compiled(pattern).sub(_mask_group, text)
     return text
 
 
 # Each overwrites its group `s`, where one of the words (lower case) stands that it cannot match without. Narrow on purpose:
 # a log that says `token: expired` must stay readable.
 _SHAPES = tuple(
-    (hints.split(), re.compile(pattern))
+    (hints.split(), pattern)
     for hints, pattern in (
         (
             "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- xox",
@@ -226,6 +227,11 @@ _SHAPES = tuple(
         ),
     )
 )
+
+
+@functools.cache  # most runs never see a text that has one of the words
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
 
 
 def _mask_group(match: re.Match[str]) -> str:
