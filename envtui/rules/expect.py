@@ -34,9 +34,17 @@ def judge(step: Step, reading: Reading, values: Mapping[str, str] | None = None)
 def meets(expect: Expect, reading: Reading, values: Mapping[str, str]) -> tuple[bool, str]:
     """As `judge`, for one set of matchers: those of a step, of an `until`, or of a probe."""
     try:
-        why_not = _why_not(expect, reading, values)
+        return compared(expect, reading, values)
     except EnvtuiError as error:
-        why_not = error.message
+        return False, error.message
+
+
+def compared(expect: Expect, reading: Reading, values: Mapping[str, str]) -> tuple[bool, str]:
+    """As `meets`, but raises EnvtuiError where nothing can be compared: no JSON, no value, a pattern that is too hard.
+
+    Who takes "it is not so" for a fact, as a probe's `absent: otherwise` does, must not take it from an answer like that.
+    """
+    why_not = _why_not(expect, reading, values)
     return not why_not, why_not or _why(reading)
 
 
@@ -93,8 +101,8 @@ def _stdout(matches: str | None, absent: str | None, reading: Reading, values: M
         if safe_pattern(pattern).search(head) is not None:
             return f"the output matches {pattern}"
         if reading.truncated or len(reading.stdout) >= HEAD_BYTES:
-            return (
-                f"the output is longer than the {HEAD_BYTES // 1024} KiB that are read, so {pattern} may still be in it"
+            raise Failed(
+                f"The output is longer than the {HEAD_BYTES // 1024} KiB that are read, so {pattern} may still be in it."
             )
     return ""
 
@@ -103,7 +111,7 @@ def _rows(expect: SqlExpect | AnyExpect, reading: Reading) -> str:
     if expect.rows is None and expect.rows_min is None and expect.rows_max is None:
         return ""
     if reading.row_count is None and not reading.columns:
-        return "it returned no table"
+        raise Failed("It returned no table.", "Ask with a query that returns rows.")
     count = reading.row_count if reading.row_count is not None else len(reading.rows)
     said = f"{count} row{'' if count == 1 else 's'}"
     if expect.rows is not None and count != expect.rows:
@@ -117,7 +125,7 @@ def _rows(expect: SqlExpect | AnyExpect, reading: Reading) -> str:
 
 def _affected(limit: int, reading: Reading) -> str:
     if reading.affected is None:
-        return "the server did not say how many rows it changed"
+        raise Failed("The server did not say how many rows it changed.")
     return f"it changed {reading.affected} rows, expected at most {limit}" if reading.affected > limit else ""
 
 
@@ -136,7 +144,7 @@ def _value(expected: str, reading: Reading, values: Mapping[str, str]) -> str:
     if reading.columns or reading.rows:
         first = reading.rows[0][0] if reading.rows and reading.rows[0] else None
         if first is None:
-            return f"there is no value, expected {_short(literal)}"
+            raise Failed(f"There is no value, expected {_short(literal)}.")
         found = first
     else:
         found = _head(reading).strip()

@@ -82,6 +82,13 @@ STEPS = [
     (WRITE.replace("applied: {stdout_matches: \"^on\"}", "applied: {rows: 1}"), "rows does not belong to kind ssh."),
     (WRITE.replace("[setctl, off]", "[setctl, off], query: x"), "undo needs exactly one thing to do."),
     (WRITE.replace("[setctl, on]", "[setctl, \"${vars.pick.id}\"]"), "a write uses the captured ${vars.pick.id}"),
+    (WRITE.replace('"^on"', '"^${vars.nope}"'), "no step captures ${vars.nope}."),
+    (WRITE.replace('"^on"', '"${params.token}"'), "the secret ${params.token} would be seen here."),
+    (WRITE.replace("[getctl]", "[getctl, \"${vars.job}\"]") + "    capture: {job: {from: stdout}}\n",
+     "${vars.job} is captured later."),
+    ("  - {id: x, kind: ssh, argv: [ls], expect: {json: {/a: \"${vars.nope}\"}}}\n", "no step captures ${vars.nope}."),
+    ("  - {id: x, kind: sql, target: db, query: q, expect: {value: \"> ${vars.nope}\"}}\n", "no step captures ${vars.nope}."),
+    ("  - {id: x, kind: wait, until: {argv: [ls], expect: {stdout_matches: \"${vars.x}\"}}}\n", "no step captures ${vars.x}."),
     (WRITE + "    poll: {for: 1m}\n", "a write is not polled."),
     (WRITE + "    target: db\n", "db is a target of kind sql"),
     (WRITE + "  - {id: again, kind: choose, options: {more: change, less: end}}\n", "the write change can be reached twice."),
@@ -130,7 +137,7 @@ def test_a_secret_has_no_other_way_out_of_a_sql_file(tree: Path) -> None:
 def test_a_capture_that_comes_too_late(tree: Path) -> None:
     edit(tree / "books/look.yaml", "argv: [uptime]", 'argv: [echo, "${vars.pick.id}"]')
     assert only(tree).startswith("book:11:")
-    assert "is captured by a later step. Move that one up." in only(tree)
+    assert "is captured later. A step has" in only(tree)
 
 
 class TestWarnings:

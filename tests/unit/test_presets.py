@@ -116,6 +116,41 @@ def test_otherwise_is_said_of_a_probe_that_worked_alone(reading: Reading, found:
     assert finding(one, reading, {})[0] == found
 
 
+@pytest.mark.parametrize(
+    ("kind", "applied", "reading", "why"),
+    [
+        ("ssh", {"json": {"/state": "on"}}, said("starting up, try again"), "The output is not JSON"),
+        ("ssh", {"json": {"/state": "on"}}, said("{}"), "The answer has nothing at /state"),
+        ("ssh", {"json": {"/state": "${vars.state}"}}, said('{"state": "off"}'), "no step has captured it"),
+        ("ssh", {"stdout_matches": "(a{0,5}){0,25}b"}, said("a" * 60_000), "steps on this text"),
+        ("sql", {"value": "t"}, Reading(columns=("valid",), row_count=0), "There is no value"),
+        ("sql", {"value": "t"}, Reading(columns=("valid",), rows=((None,),), row_count=1), "There is no value"),
+        ("http", {"status": 200}, Reading(status=401), "answered with status 401"),
+        ("http", {"status": 200}, Reading(status=302), "answered with status 302"),
+        ("http", {"status": 200}, Reading(status=429), "answered with status 429"),
+    ],
+)
+def test_absence_is_never_taken_from_an_answer_that_cannot_be_compared(
+    kind: str, applied: dict[str, object], reading: Reading, why: str
+) -> None:
+    ask: dict[str, object] = {"ssh": {"argv": ["p"]}, "sql": {"query": "select valid"}, "http": {"path": "/x"}}[kind]
+    write: dict[str, object] = {
+        "ssh": {"argv": ["w"]},
+        "sql": {"query": "insert into t values (1)"},
+        "http": {"path": "/x", "method": "PUT"},
+    }[kind]
+    one = step(kind=kind, **write, probe={**ask, "applied": applied, "absent": "otherwise"})
+    found, said_why = finding(one, reading, {})
+    assert (found, why in said_why) == ("unknown", True), said_why
+
+
+@pytest.mark.parametrize(("status", "found"), [(200, "applied"), (204, "absent"), (404, "absent"), (410, "absent")])
+def test_what_is_gone_is_absent_otherwise(status: int, found: Finding) -> None:
+    probe = {"path": "/x", "applied": {"status": 200}, "absent": "otherwise"}
+    one = step(kind="http", path="/x", method="PUT", probe=probe)
+    assert finding(one, Reading(status=status), {})[0] == found
+
+
 @pytest.mark.parametrize(("status", "found"), [(200, "applied"), (404, "absent"), (503, "unknown"), (302, "unknown")])
 def test_what_a_service_answers(status: int, found: Finding) -> None:
     probe = {"path": "/x", "applied": {"status": 200}, "absent": {"status": 404}}

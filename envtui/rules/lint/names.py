@@ -77,7 +77,10 @@ class _Names:
 
     def _unknown(self, path: Path, name: str, prose: bool) -> None:
         if self._has(name, self._later):
-            message, remedy = f"${{{name}}} is captured by a later step.", "Move that one up."
+            message, remedy = (
+                f"${{{name}}} is captured later.",
+                "A step has what was captured before it: move that one up.",
+            )
         elif name.startswith("vars."):
             message, remedy = f"no step captures ${{{name}}}.", "capture: {…} brings a name, ask brings STEP.NAME."
         else:
@@ -110,6 +113,9 @@ def _step(tree: Tree, step: Step, path: Path, known: _Names) -> None:
                     f"a write uses the captured ${{{name}}}, which nobody can sign beforehand.",
                     "Declare it under late, with a pattern, or make it a parameter.",
                 )
+    for expect, at in _expectations(step, path):
+        for where, text in _matched(expect, at):
+            known.check(where, text)
     for part in ("probe", "undo"):
         doing = getattr(step, part)
         if doing is not None:
@@ -121,6 +127,25 @@ def _step(tree: Tree, step: Step, path: Path, known: _Names) -> None:
     for name, capture in step.capture.items():
         for column, text in capture.where.items():
             known.check((*path, "capture", name, "where", column), text)
+
+
+def _expectations(step: Step, path: Path) -> Iterator[tuple[object, Path]]:
+    """Everything of a step that an answer is held against. A value that is missing there is known too late: in doubt."""
+    yield getattr(step, "expect", None), (*path, "expect")
+    if isinstance(step, WaitStep) and step.until is not None:
+        yield step.until.expect, (*path, "until", "expect")
+    if step.probe is not None:
+        yield step.probe.applied, (*path, "probe", "applied")
+        yield step.probe.absent, (*path, "probe", "absent")
+
+
+def _matched(expect: object, path: Path) -> Iterator[tuple[Path, str]]:
+    """(path, text) of what an expectation compares with."""
+    for field in ("stdout_matches", "stdout_absent", "value"):
+        text = getattr(expect, field, None)
+        if text is not None:
+            yield (*path, field), text
+    yield from (((*path, "json", pointer), text) for pointer, text in (getattr(expect, "json", None) or {}).items())
 
 
 def _texts(doing: object, path: Path) -> Iterator[tuple[Path, str]]:
