@@ -20,6 +20,9 @@ from .environment import AccessPolicy, Person
 from .ports import Signature
 
 SignedKind = Literal["request", "approve"]
+Verdict = Literal["approve", "deny", "revoke", "ratify", "dispute"]
+"""What an approver may say of a request, all in one shape and namespace: the word is in the signed bytes. `revoke` ends
+what was granted; `ratify` and `dispute` are the review of a break-glass, over its transcript's digest."""
 _T = TypeVar("_T")
 
 
@@ -66,6 +69,13 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     key: str
 
 
+class Waiver(msgspec.Struct, frozen=True, kw_only=True):
+    """A required read that is left out under this request, by its step's id, and why. Signed with the rest."""
+
+    step: str
+    reason: str
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for: inputs, not a list of acts. The approver computes the plan again from their own checkout."""
 
@@ -94,11 +104,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     ledger_seq: int
     ledger_hash: str
     machine: str = ""  # self-reported: catches a slip, is no evidence
+    waivers: tuple[Waiver, ...] = ()
+    late: dict[str, str] = {}  # late slot -> the value that is known by now; a slot without one is not in it
+    book_text: str = ""  # of a book that is in no checkout: an unscripted step, or one edited in the incident
+    break_glass: bool = False  # nobody else signs before; somebody reviews after
+    debts: tuple[str, ...] = ()  # the requester's break-glass grants that nobody reviewed yet, as their ledger has them
 
 
 class SignOff(msgspec.Struct, frozen=True, kw_only=True):
     v: int = 1
-    verdict: Literal["approve", "deny"]
+    verdict: Verdict
     environment: str
     request: str
     request_sha256: str
@@ -111,6 +126,7 @@ class SignOff(msgspec.Struct, frozen=True, kw_only=True):
     ledger_hash: str
     reason: str = ""
     machine: str = ""
+    transcript_sha256: str = ""  # ratify, dispute: of what was done
 
 
 class Signed(msgspec.Struct, frozen=True, kw_only=True):

@@ -55,6 +55,7 @@ class RunStarted(_Event, frozen=True, kw_only=True, tag="run-started"):
     unscripted: bool = False
     plan: str = ""  # the plan's canonical JSON, so that a run can be read back without the tree
     date: str = ""  # ${run.date}, so that the same plan can be made another day
+    book_text: str = ""  # of a book that is in no checkout: an unscripted step, or one edited in the incident
 
 
 class ActIntended(_Event, frozen=True, kw_only=True, tag="act-intended"):
@@ -233,7 +234,7 @@ class Requested(_Event, frozen=True, kw_only=True, tag="requested"):
 class SignedOff(_Event, frozen=True, kw_only=True, tag="signed-off"):
     run: str
     request: str
-    verdict: Literal["approve", "deny"]
+    verdict: Literal["approve", "deny", "revoke", "ratify", "dispute"]
     person: str
     key: str
     bundle: str = ""
@@ -254,6 +255,19 @@ class GrantActivated(_Event, frozen=True, kw_only=True, tag="grant-activated"):
     until_ms: int
     acts: int
     nonce: str = ""  # of the request: it activates once
+    break_glass: bool = False  # somebody else's review is due
+    waived: tuple[str, ...] = ()  # ids of required reads that may be left out
+
+
+class Told(_Event, frozen=True, kw_only=True, tag="told"):
+    """Somebody was told, or could not be: people by `notify`, the incident's tracker by a note."""
+
+    run: str
+    to: Literal["notify", "tracker"]
+    about: str  # what was said, in a line
+    delivered: bool
+    why: str = ""  # it was not delivered
+    grant: str = ""
 
 
 class PermitSpent(_Event, frozen=True, kw_only=True, tag="permit-spent"):
@@ -301,6 +315,7 @@ Event = (
     | GrantActivated
     | PermitSpent
     | GrantEnded
+    | Told
 )
 
 

@@ -230,6 +230,18 @@ class Tracker(Protocol):
         """Raises Refused when it does not exist, Unreachable when the tracker does not answer."""
         ...
 
+    async def note(self, incident: str, text: str) -> bool:
+        """Write a line into the incident's own record. False: this tracker takes no notes. Raises as `lookup`."""
+        ...
+
+
+class Notifier(Protocol):
+    """Calls people: a pager, a chat. What it could not deliver it says."""
+
+    async def notify(self, subject: str, text: str) -> None:
+        """Raises Unreachable, TimedOut or Refused when it was not delivered."""
+        ...
+
 
 class Signer(Protocol):
     """Signs with one key of the operator's. `waiting` is called when a person must touch or unlock something."""

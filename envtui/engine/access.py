@@ -195,7 +195,7 @@ async def receive(
         asked = await verify_request(paste.unbundle(requested.bundle), terms, verifier)
         one = await verify_signoff(signed, terms, verifier)
         check_about(asked, one)
-        if one.signoff.verdict == "approve":
+        if one.signoff.verdict != "deny":
             conditions.refuse(conditions.of_signoff(asked, one, terms, clock.wall_ms()))
         answer: SignedOff | SignOffRefused = SignedOff(
             run=run,

@@ -166,6 +166,10 @@ class FileTracker:
         found = await asyncio.to_thread(self._register.get, incident)
         return msgspec.structs.replace(found, checked_ms=self._clock.wall_ms())
 
+    async def note(self, incident: str, text: str) -> bool:
+        """False: the register has incidents, not what was done about them; the ledger has that."""
+        return False
+
 
 class SelfDeclared:
     """No tracker: whatever is said is taken down, and shown as nobody's word but the operator's."""
@@ -175,6 +179,10 @@ class SelfDeclared:
 
     async def lookup(self, incident: str) -> Incident:
         return Incident(id=incident, state="unverified", checked_ms=self._clock.wall_ms(), tracker="none")
+
+    async def note(self, incident: str, text: str) -> bool:
+        """False: there is nobody to write to."""
+        return False
 
 
 def register_of(policy: IncidentPolicy, tree_root: str) -> Register:

@@ -224,6 +224,12 @@ def of_signoff(asked: VerifiedRequest, one: VerifiedSignOff, terms: Terms, now_m
     request, signoff, policy = asked.request, one.signoff, terms.policy
     who, found = signoff.approver.person, Refusals()
     found.unless(
+        signoff.verdict == "approve",
+        "verdict",
+        f"{who} did not approve: {signoff.verdict}.",
+        "Ask the approver to sign this request.",
+    )
+    found.unless(
         signoff.environment == terms.environment,
         "environment",
         f"The sign-off is for {signoff.environment}, this is {terms.environment}.",

@@ -32,12 +32,21 @@ from envtui.core.events import (
     SignOffRefused,
     StepEnded,
     StopAsked,
+    Told,
     TrustAccepted,
     UndoStarted,
     WaitStarted,
     WriteNeeded,
 )
 from envtui.core.shape import span
+
+_SAID = {
+    "approve": "signed off",
+    "deny": "DENIED",
+    "revoke": "REVOKED",
+    "ratify": "ratified what was done under",
+    "dispute": "DISPUTES what was done under",
+}
 
 
 def in_words(event: Event) -> str:
@@ -97,8 +106,7 @@ def in_words(event: Event) -> str:
         case Requested():
             return f"write access asked for under {event.incident}: {event.reason} (request {event.request})"
         case SignedOff():
-            verb = "signed off" if event.verdict == "approve" else "DENIED"
-            return f"{event.person} {verb} request {event.request}"
+            return f"{event.person} {_SAID[event.verdict]} request {event.request}"
         case SignOffRefused():
             return f"a sign-off of request {event.request} was refused: {event.why}"
         case GrantActivated():
@@ -109,6 +117,10 @@ def in_words(event: Event) -> str:
             return f"{event.act}: permit {event.permit} spent, attempt {event.attempt}"
         case GrantEnded():
             return f"write access ended: {event.reason}{_and(event.why)}"
+        case Told():
+            where = "people" if event.to == "notify" else "the tracker"
+            said = "told" if event.delivered else "NOT DELIVERED to"
+            return f"{said} {where}: {event.about}{_and(event.why)}"
 
 
 def outcome_in_words(event: ActEnded) -> str:

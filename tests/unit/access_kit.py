@@ -82,6 +82,7 @@ class MemoryJournal:
 class DictTracker:
     incidents: dict[str, Incident] = field(default_factory=dict)
     answers: bool = True
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
     async def lookup(self, incident: str) -> Incident:
         if not self.answers:
@@ -89,6 +90,10 @@ class DictTracker:
         if incident not in self.incidents:
             raise Refused(f"There is no incident {incident!r}.", "Open it.")
         return self.incidents[incident]
+
+    async def note(self, incident: str, text: str) -> bool:
+        self.notes.append((incident, text))
+        return True
 
     def open(self, name: str = "INC-1001", opened_ms: int = NOW - MINUTE, environment: str = ENVIRONMENT) -> None:
         self.incidents[name] = Incident(
