@@ -256,6 +256,7 @@ class GrantActivated(_Event, frozen=True, kw_only=True, tag="grant-activated"):
     acts: int
     nonce: str = ""  # of the request: it activates once
     break_glass: bool = False  # somebody else's review is due
+    review_by_ms: int = 0  # of a break-glass: until when, wall clock
     waived: tuple[str, ...] = ()  # ids of required reads that may be left out
 
 

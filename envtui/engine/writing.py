@@ -42,6 +42,9 @@ class _Through(msgspec.Struct, frozen=True):
     async def read(self, run: str | None = None) -> Sequence[Entry]:
         return await self.journal.read(run)
 
+    async def find(self, text: str) -> Sequence[Entry]:
+        return await self.journal.find(text)
+
     def follow(self, after: int = 0) -> AsyncIterator[Entry]:
         return self.journal.follow(after)
 

@@ -134,6 +134,10 @@ class SqliteJournal:
         """Every entry, or those of one run, oldest first. Of a run that was read before, only what is new is looked for."""
         return await self._in_reader(entries_of if run is None else partial(self._of_run, run))
 
+    async def find(self, text: str) -> Sequence[Entry]:
+        """The entries of all runs whose stored bytes hold `text`, oldest first; only these are decoded."""
+        return await self._in_reader(partial(entries_of, holding=text))
+
     async def follow(self, after: int = 0) -> AsyncIterator[Entry]:
         """Every entry after sequence number `after`, then each new one, whichever process wrote it."""
         version: object = None

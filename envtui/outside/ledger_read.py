@@ -22,8 +22,9 @@ BUSY_SECONDS = 10.0
 """How long one process waits for another that is writing."""
 
 
-def read_entries(path: Path, run: str | None = None) -> Sequence[Entry]:
-    """The entries of a ledger that is not opened, or of one run in it; nothing when there is no such file.
+def read_entries(path: Path, run: str | None = None, holding: str = "") -> Sequence[Entry]:
+    """The entries of a ledger that is not opened, or of one run in it, or those whose bytes hold a text; nothing when
+    there is no such file.
 
     Raises LedgerBroken when it is no ledger.
     """
@@ -36,7 +37,7 @@ def read_entries(path: Path, run: str | None = None) -> Sequence[Entry]:
                 and not Witness(path).path.exists()
             ):
                 return ()  # another process is making it just now
-            return entries_of(connection, run=run)
+            return entries_of(connection, run=run, holding=holding)
     except sqlite3.Error as error:
         raise translated(error, path) from error
 
@@ -122,9 +123,10 @@ def _unicode(value: object) -> object:
 
 
 def entries_of(
-    connection: sqlite3.Connection, after: int = 0, run: str | None = None, until: int = LAST
+    connection: sqlite3.Connection, after: int = 0, run: str | None = None, until: int = LAST, holding: str = ""
 ) -> list[Entry]:
-    """The entries after sequence number `after`, up to `until` with it, of one run or all. Raises LedgerBroken.
+    """The entries after sequence number `after`, up to `until` with it, of one run or all, and of these the ones whose
+    bytes hold a text. Raises LedgerBroken.
 
     A run is looked for in the bytes of every body, without an index: no hash would cover one, and an index that somebody
     changed would hide entries. Only what is found is decoded.
@@ -134,6 +136,9 @@ def entries_of(
     if run is not None:
         sql += " AND instr(body, ?)"
         values.append(b'"run":' + canonical(run))
+    if holding:
+        sql += " AND instr(body, ?)"
+        values.append(holding.encode())
     entries: list[Entry] = []
     for seq, at_ms, body, digest in connection.execute(sql + " ORDER BY seq", values):
         try:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from envtui.core.access import Incident, Request, Roster, Terms, namespace
 from envtui.core.act import Act, Place, Plan, PlannedStep, SqlCall, SshCall, Value, literal
+from envtui.core.canonical import canonical_record
 from envtui.core.environment import AccessPolicy, People, Person
 from envtui.core.errors import Refused, Unreachable
 from envtui.core.events import Entry, Event, Head, run_of
@@ -65,6 +66,9 @@ class MemoryJournal:
 
     async def read(self, run: str | None = None) -> Sequence[Entry]:
         return [entry for entry in self.entries if run is None or run_of(entry.event) == run]
+
+    async def find(self, text: str) -> Sequence[Entry]:
+        return [entry for entry in self.entries if text.encode() in canonical_record(entry.event)]
 
     async def head(self) -> Head:
         return Head("ledger-1", len(self.entries), self.entries[-1].hash if self.entries else "0" * 64)
