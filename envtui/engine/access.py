@@ -5,7 +5,8 @@
     waiting: (str) -> None  called with a sentence while a person must touch a key or answer their agent
 
 Requester, before:
-    ask(plan, incident_id, reason, ttl_ms, *, terms, signer, tracker, journal, clock, waiting, full=False) -> (Request, block)
+    ask(plan, incident_id, reason, ttl_ms, *, terms, signer, tracker, journal, clock, waiting, full=False,
+        break_glass=False) -> (Request, block)
         Looks the incident up, checks reason and ttl, signs, journals Requested. ttl_ms 0: the policy's maximum.
         `plan` is final: Plan.incident and Plan.date are filled by the caller, Plan.operator is the person of the signer's key.
 Approver (another client, or beside you: then with the approver's signer):
@@ -62,9 +63,11 @@ from envtui.core.events import (
 from envtui.core.ids import new_id
 from envtui.core.ports import Clock, Journal, Signer, Tracker, Verifier
 from envtui.core.shape import seconds
+from envtui.rules import break_glass as glass
 from envtui.rules import conditions, grants, paste
 
 from .case import check_about, last_request, read_case, verify_request, verify_signoff
+from .debts import one_glass_at_a_time, owes
 from .reviewing import Review as Review
 from .reviewing import Waiting, person_of
 from .reviewing import review as review
@@ -106,8 +109,11 @@ async def ask(
     clock: Clock,
     waiting: Waiting,
     full: bool = False,
+    break_glass: bool = False,
 ) -> tuple[Request, str]:
     """Asks for write access to exactly this plan: the signed request and its block. Journals Requested.
+
+    With `break_glass` nobody else is asked. What the requester owes of earlier ones is in the request.
 
     Raises Refused with every reason why nobody could sign it, TimedOut when the key is not touched.
     """
@@ -116,7 +122,9 @@ async def ask(
         raise Refused(f"The key that signs is {person}'s, and you are {plan.operator}.", "Set signing_key to your own.")
     if not plan.writes:
         raise Refused("This plan writes nothing.", "Run it: reading needs no sign-off.")
-    ttl_ms = ttl_ms or round(seconds(terms.policy.grant.max) * 1000)
+    longest_ms = glass.longest_ms(terms.policy) if break_glass else round(seconds(terms.policy.grant.max) * 1000)
+    ttl_ms = ttl_ms or longest_ms
+    debts = await owes(person, journal)
     incident = await look_up(incident_id, tracker, terms, clock)
     now = clock.wall_ms()
     conditions.refuse(
@@ -124,6 +132,7 @@ async def ask(
             *conditions.of_incident(incident, terms, now, incident_id),
             *conditions.of_reason(reason),
             *conditions.of_ttl(ttl_ms, terms.policy),
+            *(_of_glass(person, reason, ttl_ms, debts, signer, terms) if break_glass else ()),
         )
     )
     head = await journal.head()
@@ -152,6 +161,8 @@ async def ask(
         ledger_seq=head.seq,
         ledger_hash=head.hash,
         machine=terms.machine,
+        break_glass=break_glass,
+        debts=debts,
     )
     body = grants.request_bytes(request)
     grants.parse_request(body)  # its size above all: a request that no reader takes must not be signed
@@ -221,7 +232,14 @@ async def status(run: str, *, terms: Terms, plan: Plan, verifier: Verifier, jour
     refusals = (
         *case.problems,
         *conditions.examine(
-            case.asked, case.given, terms=terms, plan=plan, incident=request.incident, now_ms=now, used=case.used
+            case.asked,
+            case.given,
+            terms=terms,
+            plan=plan,
+            incident=request.incident,
+            now_ms=now,
+            used=case.used,
+            debts=await owes(request.requester.person, journal),
         ),
     )
     return Standing(
@@ -229,7 +247,7 @@ async def status(run: str, *, terms: Terms, plan: Plan, verifier: Verifier, jour
         asked=case.asked,
         given=case.given,
         refusals=refusals,
-        needed=conditions.needed(terms, request.incident),
+        needed=conditions.needed(terms, request.incident, request),
         approvers=terms.roster.approvers(terms.policy.signoff.roles, besides=request.requester.person),
     )
 
@@ -264,6 +282,7 @@ async def activate(
             now_ms=clock.wall_ms(),
             boot_ms=clock.boot_ms(),
             used=case.used,
+            debts=await owes(request.requester.person, journal),
         )
     except Refused as error:
         notes = "".join(f"\n{problem}" for problem in case.problems)
@@ -278,6 +297,8 @@ async def activate(
             until_ms=grant.until_ms,
             acts=len(grant.acts),
             nonce=request.nonce,
+            break_glass=request.break_glass,
+            review_by_ms=glass.review_by_ms(terms.policy, clock.wall_ms()) if request.break_glass else 0,
         )
     )
     winner = first(
@@ -285,7 +306,16 @@ async def activate(
     )
     if winner != entry.seq:
         raise Refused("Another window activated this request first.", "Go on there, or ask again.")
+    if request.break_glass:
+        await one_glass_at_a_time(grant, entry, journal)
     return grant
+
+
+def _of_glass(
+    person: str, reason: str, ttl_ms: int, debts: Sequence[str], signer: Signer, terms: Terms
+) -> tuple[Refusal, ...]:
+    touch = glass.of_own_touch(signer.key.startswith("sk-"), terms)  # whether it was, only the signature says
+    return (*glass.of_break_glass(person, reason, ttl_ms, debts, terms), *touch)
 
 
 # --- small parts ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from envtui.core.access import Incident, Party, Refusal, Request, Signed, SignOf
 from envtui.core.act import Plan
 from envtui.core.errors import EnvtuiError, Refused
 from envtui.core.ports import Clock, Signer, Tracker, Verifier
-from envtui.rules import conditions, difference, grants, paste
+from envtui.rules import break_glass, conditions, difference, grants, paste
 
 from .case import verify_request
 from .spending import look_up
@@ -51,7 +51,7 @@ async def review(
     request, now = asked.request, clock.wall_ms()
     if asked.signed.plan and grants.sha256(asked.signed.plan.encode()) != request.plan_digest:
         raise Refused("The plan in the block is not the one that was signed.", "Ask for the block to be sent again.")
-    refusals = [*conditions.of_request(asked, terms, now)]
+    refusals = [*conditions.of_request(asked, terms, now), *break_glass.of_approval(request)]
     plan: Plan | None = None
     differences: tuple[str, ...] = ()
     try:

@@ -87,7 +87,7 @@ async def recheck(grant: Grant, *, terms: Terms, tracker: Tracker, clock: Clock)
     if incident.state == "closed":
         return "INCIDENT_CLOSED", f"{incident.id} was closed, which ended the write access."
     others = set(grant.signed_by) - {grant.request.requester.person}
-    if len(others) < conditions.needed(terms, incident):
+    if len(others) < conditions.needed(terms, incident, grant.request):
         return "INCIDENT_CLOSED", f"The tracker does not say that {incident.id} is still open."
     return None
 

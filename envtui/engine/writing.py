@@ -81,8 +81,9 @@ class WriteAccess:
         task: RunTask | None = None,
         waiting: Callable[[str], None] = quiet,
         full: bool = False,
+        break_glass: bool = False,
     ) -> tuple[Request, str]:
-        """A signed request for exactly this plan, and the block that carries it."""
+        """A signed request for exactly this plan, and the block that carries it. With `break_glass` nobody else signs."""
         return await access.ask(
             plan,
             incident,
@@ -95,6 +96,7 @@ class WriteAccess:
             clock=self._ways.clock,
             waiting=waiting,
             full=full,
+            break_glass=break_glass,
         )
 
     async def review(self, block: str) -> access.Review:

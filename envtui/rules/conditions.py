@@ -6,7 +6,7 @@ Signatures are verified before (ports.Verifier); time, the roster and the tracke
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from envtui.core.access import (
     Incident,
@@ -24,6 +24,10 @@ from envtui.core.errors import Refused
 from envtui.core.ports import Signature
 from envtui.core.shape import seconds, span
 
+from . import break_glass
+from .refusals import Refusals as Refusals
+from .refusals import refuse as refuse
+
 SKEW_MS = 120_000
 """Clocks of two laptops may differ by this much (design/access: above 60 s is shown, above 120 s blocks)."""
 
@@ -40,12 +44,15 @@ def examine(
     incident: Incident,
     now_ms: int,
     used: frozenset[str] = frozenset(),
+    debts: Sequence[str] = (),
 ) -> tuple[Refusal, ...]:
     """Everything that keeps this request from becoming a grant now; empty: activate it.
 
-    `plan` is the run's as it stands, `incident` what the tracker says now, `used` the nonces that were activated before.
+    `plan` is the run's as it stands, `incident` what the tracker says now, `used` the nonces that were activated before,
+    `debts` the requester's break-glasses that nobody reviewed, by their ledger.
     """
     return (
+        *break_glass.of_hidden(asked.request, debts),
         *of_request(asked, terms, now_ms, used),
         *of_plan(asked.request, plan),
         *of_incident(incident, terms, now_ms, asked.request.incident.id),
@@ -104,6 +111,9 @@ def of_request(
         "Ask again.",
     )
     found.extend(of_reason(request.reason))
+    if request.break_glass:
+        person = terms.roster.person_of(asked.by.principal)
+        found.extend(break_glass.of_break_glass(person, request.reason, request.ttl_ms, request.debts, terms))
     found.unless(
         request.nonce not in used,
         "used",
@@ -255,6 +265,7 @@ def of_signoff(asked: VerifiedRequest, one: VerifiedSignOff, terms: Terms, now_m
         "Ask the approver to sign with their own key.",
     )
     found.extend(of_approver(request, who, one.by.key, terms))
+    found.extend(break_glass.of_approval(request))
     found.extend(of_presence(request, who, signoff.machine, one.by.touched is True, terms))
     found.unless(
         0 < signoff.ttl_ms <= request.ttl_ms,
@@ -337,13 +348,8 @@ def of_signoffs(
             ),
         )
     policy, found = terms.policy.signoff, Refusals()
-    if policy.min == 0:
-        found.unless(
-            not policy.require_touch or asked.by.touched is True,
-            "touch",
-            f"Your key was not touched, and {terms.environment} asks for it.",
-            "Ask again with a security key and touch it.",
-        )
+    if policy.min == 0 or asked.request.break_glass:
+        found.extend(break_glass.of_own_touch(asked.by.touched is True, terms))
     counting: set[str] = set()
     objections: list[Refusal] = []
     for one in given:
@@ -351,12 +357,15 @@ def of_signoffs(
         objections.extend(wrong)
         if not wrong:
             counting.add(one.signoff.approver.person)
-    lacking = needed(terms, incident) - len(counting)
+    must = needed(terms, incident, asked.request)
+    lacking = must - len(counting)
     if lacking > 0:
         found.extend(objections)
         people = terms.roster.approvers(policy.roles, besides=asked.request.requester.person)
         left = [person for person in people if person not in counting]
-        unsure = " because the tracker did not answer" if needed(terms, incident) > policy.min else ""
+        unsure = " because the tracker did not answer" if must > policy.min else ""
+        if asked.request.debts and must > policy.min:
+            unsure = f" because nobody reviewed the break-glass {', '.join(asked.request.debts)} yet"
         found.add(
             "signoffs",
             f"{lacking} more sign-off{'s are' if lacking > 1 else ' is'} needed{unsure}.",
@@ -365,45 +374,20 @@ def of_signoffs(
     return found.all
 
 
-def needed(terms: Terms, incident: Incident) -> int:
-    """People besides the requester who must sign; two when the tracker did not say whether the incident is real."""
+def needed(terms: Terms, incident: Incident, request: Request) -> int:
+    """People besides the requester who must sign. Two when the tracker did not say whether the incident is real, and when
+    the requester has a break-glass that nobody reviewed; none for a break-glass, which is there for just such a night."""
     policy = terms.policy
+    if request.break_glass:
+        return 0
     unsure = policy.incident.required and policy.incident.tracker != "none" and incident.state == "unverified"
-    return max(policy.signoff.min, 2) if unsure else policy.signoff.min
+    least = break_glass.APPROVERS_IN_DEBT if unsure or request.debts else 0
+    return max(policy.signoff.min, least)
 
 
 def is_party(person: str, key: str, by: Signature, roster: Roster) -> bool:
     """The person and key that a text names are those of its signature."""
     return bool(person) and person == roster.person_of(by.principal) and key == fingerprint(by.key)
-
-
-def refuse(refusals: Iterable[Refusal]) -> None:
-    """Raises Refused with all of them, the remedy of the first; nothing when there is none."""
-    found = tuple(refusals)
-    if found:
-        rest = "".join(f"\n{refusal}" for refusal in found[1:])
-        raise Refused(found[0].sentence, found[0].way_out + rest)
-
-
-class Refusals:
-    """Collects what does not hold, in order."""
-
-    def __init__(self) -> None:
-        self._found: list[Refusal] = []
-
-    def unless(self, holds: bool, code: str, sentence: str, way_out: str) -> None:
-        if not holds:
-            self.add(code, sentence, way_out)
-
-    def add(self, code: str, sentence: str, way_out: str) -> None:
-        self._found.append(Refusal(code=code, sentence=sentence, way_out=way_out))
-
-    def extend(self, refusals: Iterable[Refusal]) -> None:
-        self._found.extend(refusals)
-
-    @property
-    def all(self) -> tuple[Refusal, ...]:
-        return tuple(self._found)
 
 
 def _own(one: VerifiedSignOff, roster: Roster) -> bool:

@@ -105,12 +105,13 @@ def activate(
     now_ms: int,
     boot_ms: int,
     used: frozenset[str],
+    debts: Sequence[str] = (),
 ) -> Grant:
     """The grant. Its id is the request's; it lasts as long as the shortest of what was asked for and signed.
 
     Raises Refused with everything that `examine` finds.
     """
-    refuse(examine(asked, given, terms=terms, plan=plan, incident=incident, now_ms=now_ms, used=used))
+    refuse(examine(asked, given, terms=terms, plan=plan, incident=incident, now_ms=now_ms, used=used, debts=debts))
     people, ttl_ms = signed_for(asked, given, terms, now_ms)
     return Grant._issue(
         id=asked.request.id,

@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 import envtui.engine.access as use
 from envtui.core.access import Grant, Incident, Permit, Roster, RosterLine, Terms, namespace
 from envtui.core.act import Act, Place, Plan, PlannedStep, SshCall, literal
+from envtui.core.canonical import canonical_record
 from envtui.core.environment import AccessPolicy, Person
 from envtui.core.errors import EnvtuiError, Refused
 from envtui.core.events import ActEnded, ActIntended, Entry, Event, GrantActivated, Resolved
@@ -129,6 +130,9 @@ class Ledger:
 
     async def read(self, run: str | None = None) -> list[Entry]:
         return list(self.entries)
+
+    async def find(self, text: str) -> list[Entry]:
+        return [entry for entry in self.entries if text.encode() in canonical_record(entry.event)]
 
     async def head(self) -> Head:
         return Head("l", len(self.entries), "h")
