@@ -23,8 +23,10 @@ from envtui.engine.session import EnvironmentSession
 from envtui.outside.incident_file import register_of
 from envtui.outside.system_clock import SystemClock
 from envtui.outside.trees.trust import Trust
+from envtui.rules import break_glass as glass
 from envtui.rules import conditions, reading
 
+from .hands import hands
 from .run import READ_LIMIT, pairs
 
 
@@ -53,6 +55,11 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
             dest="ttl",
             metavar="30m",
             help="for how long: 90s, 30m, 2h (default: all that the environment allows)",
+        )
+        parser.add_argument(
+            "--break-glass",
+            action="store_true",
+            help="nobody answers: go without a signature, where the environment names you; somebody else reviews it after",
         )
         parser.add_argument(
             "--full",
@@ -108,17 +115,25 @@ async def _request(args: argparse.Namespace) -> int:
             plan = session.plan(args.book, params, args.incident)
         else:
             plan = await _left(session, args.resume, args.book, args.incident)
+        if args.break_glass:
+            await _break_glass(session, plan, args.reason, ttl_ms)
         request, block = await session.access.ask(
-            plan, args.incident, args.reason, ttl_ms, waiting=_say, full=args.full
+            plan, args.incident, args.reason, ttl_ms, waiting=hands, full=args.full, break_glass=args.break_glass
         )
-        policy = session.environment.access.signoff
-        asked_of = session.access.terms.roster.approvers(policy.roles, besides=request.requester.person)
+        must = conditions.needed(session.access.terms, request.incident, request)
+        asked_of = session.access.terms.roster.approvers(
+            session.environment.access.signoff.roles, besides=request.requester.person
+        )
     print(block, end="")
     _say(
         f"Request {request.id} for run {request.run}, {len(plan.writes)} writes, valid until {reading.moment(request.expires_ms)}."
     )
-    if policy.min:
-        count = "the signature" if policy.min == 1 else f"{policy.min} signatures"
+    if request.break_glass:
+        _say(f"Nobody else signs it. Afterwards it is reviewed: envtui review {request.environment} {request.run}")
+    elif must:
+        count = "the signature" if must == 1 else f"{must} signatures"
+        for debt in request.debts:
+            _say(f"Nobody has reviewed the break-glass {debt} yet; until then two people sign.")
         _say(f"Send the block to {reading.people(asked_of)} for {count}: envtui sign {request.environment}")
     else:
         _say("Your own signature is enough here.")
@@ -127,6 +142,19 @@ async def _request(args: argparse.Namespace) -> int:
     if args.resume is not None:
         _say(f"Or, to take back what it did: envtui undo {request.environment} {request.run} --grant FILE")
     return 0
+
+
+async def _break_glass(session: EnvironmentSession, plan: Plan, reason: str, ttl_ms: int) -> None:
+    """Say what going without a signature means, and have the environment's name typed. No option stands for that."""
+    from envtui.engine.debts import why_no_glass
+
+    from .typed import typed
+
+    terms = session.access.terms
+    conditions.refuse(await why_no_glass(plan.operator, reason, ttl_ms, terms, session.ways.journal))
+    for line in glass.warning(session.environment, plan, ttl_ms):
+        _say(line)
+    typed(terms.environment, "BREAK THE GLASS")
 
 
 async def _left(session: EnvironmentSession, run: str, book: str | None, incident: str) -> Plan:
@@ -151,7 +179,7 @@ async def _sign(args: argparse.Namespace) -> int:
         if not args.yes:
             _confirm(args.environment, "deny" if args.deny else "approve")
         verdict = "deny" if args.deny else "approve"
-        block = await session.access.sign(review, verdict, key=args.key, reason=args.reason, waiting=_say)
+        block = await session.access.sign(review, verdict, key=args.key, reason=args.reason, waiting=hands)
     print(block, end="")
     _say(f"Send this block back to {review.request.requester.person}.")
     return 0

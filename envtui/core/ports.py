@@ -15,6 +15,7 @@ from .events import Entry, Event, Head
 from .secret import Secret
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from .access import Incident, Permit
@@ -247,8 +248,23 @@ class Notifier(Protocol):
         ...
 
 
+@runtime_checkable
+class Hands(Protocol):
+    """Whoever sits here, for a signer that needs more of them than to be told what it waits for."""
+
+    def __call__(self, text: str) -> None:
+        """A person must touch or unlock something."""
+        ...
+
+    def terminal(self, why: str) -> AbstractContextManager[bool]:
+        """Lends the plain terminal, with the sentence `why` on it, to a program that asks for a passphrase itself: what is
+        typed there never enters this process. False: there is no terminal. It is taken back whatever happens."""
+        ...
+
+
 class Signer(Protocol):
-    """Signs with one key of the operator's. `waiting` is called when a person must touch or unlock something."""
+    """Signs with one key of the operator's. `waiting` is called when a person must touch or unlock something; one that is
+    `Hands` can also lend the terminal for a passphrase."""
 
     @property
     def key(self) -> str:

@@ -1,8 +1,8 @@
 """Signing and verifying with the keys that engineers have, by `ssh-keygen -Y` (OpenSSH >= 8.2): the Signer and Verifier.
 
 Around it, ours: the roster is read by `allowed_signers` and ssh-keygen is handed a file of exactly one line; the signature
-is taken apart by `sshsig` before and after. Nothing here ever asks for a passphrase: ssh-keygen has no terminal and no
-askpass, so a key that has one must be in the agent.
+is taken apart by `sshsig` before and after. A passphrase or a PIN never enters this process: ssh-keygen has no terminal and
+no askpass, but for one signature with a key that wants one, where the door lends it the terminal (`ports.Hands`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ from typing import Final
 
 from envtui.core.access import Roster, RosterLine, fingerprint
 from envtui.core.errors import Failed, Refused, TimedOut
-from envtui.core.ports import Clock, Signature
-from envtui.outside import sshsig
+from envtui.core.ports import Clock, Hands, Signature
+from envtui.outside import key_file, sshsig
 
 SIGN_SECONDS: Final = 60.0
 """How long a person has to touch a key or to answer their agent."""
 
+ASK_SECONDS: Final = 120.0
+"""How long a person has to type a passphrase or a PIN, and to touch the key after it."""
+
 VERIFY_SECONDS: Final = 10.0
+_GRACE: Final = 2.0  # seconds in which ssh-keygen puts the terminal's echo back before it is killed
 _PATIENCE: Final = 0.4  # seconds of silence after which the screen says whom we wait for
 _KEPT = ("HOME", "PATH", "SSH_AUTH_SOCK", "SSH_SK_PROVIDER", "SSH_SK_HELPER", "LD_LIBRARY_PATH")
 
@@ -48,12 +52,23 @@ class Keygen:
         self._probed = True
 
     async def run(
-        self, arguments: list[str], stdin: bytes, limit: float, patience: Callable[[], None] | None = None
+        self,
+        arguments: list[str],
+        stdin: bytes,
+        limit: float,
+        patience: Callable[[], None] | None = None,
+        *,
+        lent: bool = False,
     ) -> tuple[int, bytes, str]:
         """(exit, stdout, stderr) of one call, in a session of its own: it cannot reach our terminal.
 
+        `lent`: it has our terminal instead, for as long as the call takes, and asks on it itself.
         `patience` is called once when nothing came back for a moment. Raises Failed, TimedOut.
         """
+        variables = dict(self.variables)
+        if lent:  # no other program asks in its place
+            del variables["SSH_ASKPASS"]
+            variables["SSH_ASKPASS_REQUIRE"] = "never"
         try:
             process = await asyncio.create_subprocess_exec(
                 self.program,
@@ -61,8 +76,8 @@ class Keygen:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env=self.variables,
-                start_new_session=True,
+                env=variables,
+                start_new_session=not lent,
             )
         except OSError as error:
             raise Failed(
@@ -77,18 +92,42 @@ class Keygen:
             if timer:
                 timer.cancel()
             if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # its helper for security keys too
-                await process.wait()
+                await _end(process, lent)
         assert process.returncode is not None
         return process.returncode, out, err.decode("utf-8", "replace")
 
 
-class KeygenSigner:
-    """One key of the operator's: `file:PATH` or `agent:SHA256:…`. Made by `open_signer`."""
+async def _end(process: asyncio.subprocess.Process, lent: bool) -> None:
+    """Kill it, and wait until it is gone. Where it has the terminal it is told first: it hid what is typed."""
+    with contextlib.suppress(ProcessLookupError):
+        if lent:
+            process.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _GRACE)
+                return
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)  # its helper for security keys too
+    await process.wait()
 
-    def __init__(self, keygen: Keygen, key: str, path: Path | None, limit: float = SIGN_SECONDS) -> None:
-        self._keygen, self._key, self._path, self._limit = keygen, key, path, limit
+
+class KeygenSigner:
+    """One key of the operator's: `file:PATH` or `agent:SHA256:…`. Made by `open_signer`.
+
+    `pin`: its device asks for one each time, so that a try without a terminal would be a wrong PIN, which it counts.
+    """
+
+    def __init__(
+        self,
+        keygen: Keygen,
+        key: str,
+        path: Path | None,
+        limit: float = SIGN_SECONDS,
+        asking: float = ASK_SECONDS,
+        pin: bool = False,
+    ) -> None:
+        self._keygen, self._key, self._path = keygen, key, path
+        self._limit, self._asking, self._pin = limit, asking, pin
 
     @property
     def key(self) -> str:
@@ -96,7 +135,7 @@ class KeygenSigner:
         return self._key
 
     async def sign(self, namespace: str, message: bytes, waiting: Callable[[str], None]) -> str:
-        """An armoured SSHSIG. Raises Refused (agent said no, passphrase, no such key), TimedOut, Failed."""
+        """An armoured SSHSIG. Raises Refused (agent said no, no passphrase or a wrong one, no such key), TimedOut, Failed."""
         await self._keygen.probe()
         which = fingerprint(self._key)
         if sshsig.is_security_key(self._key):
@@ -105,19 +144,44 @@ class KeygenSigner:
 
         with TemporaryDirectory(prefix="envtui-sign-") as folder:
             path = self._path or _write(Path(folder) / "key.pub", self._key + "\n")
-            code, out, said = await self._keygen.run(
-                ["-Y", "sign", "-f", str(path), "-n", namespace],
-                message,
-                self._limit,
-                patience=lambda: waiting(f"Waiting for the key {which}: answer its agent, or touch it."),
-            )
-        if code != 0:
-            raise _not_signed(which, said, self._path)
+            arguments = ["-Y", "sign", "-f", str(path), "-n", namespace]
+            code, out, said = _PIN_WANTED
+            if not self._pin:
+                code, out, said = await self._keygen.run(
+                    arguments,
+                    message,
+                    self._limit,
+                    patience=lambda: waiting(f"Waiting for the key {which}: answer its agent, or touch it."),
+                )
+            if code != 0 and _wants_to_ask(said):
+                code, out = await self._asked(arguments, message, waiting)
+            elif code != 0:
+                raise _not_signed(which, said, self._path)
         armoured = out.decode("ascii", "replace")
         made = sshsig.parse(armoured)
         if made.key != self._key or made.namespace != namespace:
             raise Refused(f"ssh-keygen signed with another key than {which}.", "Make the .pub file fit its key.")
         return armoured
+
+    async def _asked(self, arguments: list[str], message: bytes, waiting: Callable[[str], None]) -> tuple[int, bytes]:
+        """The same signature, with ssh-keygen asking on the terminal itself. Raises Refused where nobody lends one."""
+        which, what = fingerprint(self._key), "PIN" if self._pin else "passphrase"
+        if isinstance(waiting, Hands):
+            why = f"ssh-keygen asks for the {what} of {self._path}; envtui does not see what you type. Ctrl-C: do not sign."
+            with waiting.terminal(why) as lent:
+                if lent:
+                    code, out, said = await self._keygen.run(arguments, message, self._asking, lent=True)
+                    if code < 0:
+                        raise Refused(f"Nothing was signed: the question for the {what} was ended.", "Sign again.")
+                    if code != 0 and _wants_to_ask(said):
+                        raise Refused(f"That was not the {what} of {self._path}; nothing was signed.", "Sign again.")
+                    if code != 0:
+                        raise _not_signed(which, said, self._path)
+                    return code, out
+        raise Refused(
+            f"The key {which} has a {what}, and there is no terminal here to ask for it.",
+            f"ssh-add {self._path} first, at a terminal; the agent then signs.",
+        )
 
 
 async def open_signer(reference: str, keygen: Keygen, limit: float = SIGN_SECONDS) -> KeygenSigner:
@@ -125,7 +189,8 @@ async def open_signer(reference: str, keygen: Keygen, limit: float = SIGN_SECOND
     kind, _, rest = reference.partition(":")
     if kind == "file" and rest:
         path = _expanded(rest)
-        return KeygenSigner(keygen, await _key_of_file(path, keygen), path, limit)
+        key, pin = await _key_of_file(path, keygen)
+        return KeygenSigner(keygen, key, path, limit, pin=pin and not await _agent_has(key, keygen))
     if kind == "agent" and rest:
         return KeygenSigner(keygen, await _key_in_agent(rest, keygen), None, limit)
     raise Refused(
@@ -193,14 +258,29 @@ def _check_line(line: RosterLine, namespace: str, now_ms: int) -> None:
         )
 
 
-async def _key_of_file(path: Path, keygen: Keygen) -> str:
+async def _key_of_file(path: Path, keygen: Keygen) -> tuple[str, bool]:
+    """The public half, and whether the device behind it asks for a PIN."""
     text = _beside(path)
-    if not text:
+    inside = key_file.look(path)
+    text = text or inside.public
+    if not text:  # another format than OpenSSH's own
         code, out, said = await keygen.run(["-y", "-P", "", "-f", str(path)], b"", VERIFY_SECONDS)
+        if code != 0 and _wants_to_ask(said):
+            raise Refused(
+                f"The key {path} has a passphrase and does not tell its public half.",
+                f"Write that beside it: ssh-keygen -y -f {path} > {path}.pub",
+            )
         if code != 0:
             raise _not_signed(str(path), said, path)
         text = out.decode("utf-8", "replace")
-    return _public(text, str(path))
+    return _public(text, str(path)), inside.pin
+
+
+async def _agent_has(key: str, keygen: Keygen) -> bool:
+    """Then the agent signs and asks for itself, also when the key's file is named."""
+    with contextlib.suppress(Refused):
+        return bool(await _key_in_agent(fingerprint(key), keygen))
+    return False
 
 
 def _expanded(text: str) -> Path:
@@ -241,12 +321,7 @@ def _public(text: str, where: str) -> str:
 
 
 def _not_signed(which: str, said: str, path: Path | None) -> Refused:
-    """ssh-keygen's words, translated; the only place that reads them."""
-    if "passphrase" in said:
-        return Refused(
-            f"The key {which} has a passphrase, which is never asked for on this screen.",
-            f"ssh-add {path or 'it'} first; the agent then signs.",
-        )
+    """ssh-keygen's words, translated; they are read here and in `_wants_to_ask` alone."""
     if "refused" in said:
         return Refused(f"The agent refused to sign with {which}.", "Unlock the agent, or answer yes when it asks.")
     if "UNPROTECTED" in said or "too open" in said:
@@ -255,6 +330,15 @@ def _not_signed(which: str, said: str, path: Path | None) -> Refused:
         return Refused(f"The private key of {which} is not here.", "ssh-add it, or name the file of the private key.")
     last = said.strip().splitlines()[-1:] or ["it said nothing"]
     return Refused(f"ssh-keygen did not sign with {which}: {last[0][:300]}.", "Try it by hand: ssh-keygen -Y sign.")
+
+
+_PIN_WANTED: Final = (1, b"", "incorrect passphrase")
+"""What a first try would say of a key that wants a PIN."""
+
+
+def _wants_to_ask(said: str) -> bool:
+    """Whether ssh-keygen failed because nobody gave it the passphrase or the PIN, or a wrong one."""
+    return "passphrase" in said
 
 
 def _write(path: Path, text: str) -> Path:

@@ -83,19 +83,19 @@ def parse(armoured: str) -> Sshsig:
         blob = base64.b64decode(matched.group(1).replace("\n", ""), validate=True)
     except (binascii.Error, ValueError) as error:
         raise _refused("it is not base64") from error
-    reader = _Reader(blob)
+    reader = Reader(blob)
     if reader.take(6) != b"SSHSIG" or reader.number() != 1:
         raise _refused("it is not version 1 of SSHSIG")
     key_blob, name, reserved, hashed, signature = (reader.string() for _ in range(5))
     reader.end()
     if reserved or hashed != b"sha512":
         raise _refused("it must use sha512 and leave the reserved field empty")
-    kind = _text(_Reader(key_blob).string())
+    kind = _text(Reader(key_blob).string())
     try:
         key = public_key(f"{kind} {base64.b64encode(key_blob).decode()}")
     except ValueError as error:
         raise _refused(str(error)) from error
-    inner = _Reader(signature)
+    inner = Reader(signature)
     algorithm = _text(inner.string())
     inner.string()
     if algorithm not in (_RSA_ALGORITHMS if kind == "ssh-rsa" else (kind,)):
@@ -109,7 +109,7 @@ def parse(armoured: str) -> Sshsig:
 
 
 def _check_blob(blob: bytes, kind: str) -> None:
-    reader = _Reader(blob)
+    reader = Reader(blob)
     try:
         if _text(reader.string()) != kind:
             raise ValueError(f"the key inside is not of type {kind}")
@@ -123,7 +123,7 @@ def _check_blob(blob: bytes, kind: str) -> None:
         raise ValueError("a security key's application must begin with ssh:")
 
 
-class _Reader:
+class Reader:
     """Fields of the SSH wire format, in order."""
 
     def __init__(self, data: bytes) -> None:

@@ -24,6 +24,7 @@ from envtui.core.text import backstop, clean
 
 from .banner import Banner, banner
 from .driver import TerminalDriver
+from .hands import AtScreens
 from .theme import PALETTES, theme
 
 if TYPE_CHECKING:  # the first frame shows the lobby: no session is there yet
@@ -81,6 +82,7 @@ class EnvtuiApp(App[int]):
         self.session: EnvironmentSession | None = None
         self.run_task: RunTask | None = None
         self.lobby: Lobby | None = None
+        self.hands = AtScreens(self)
         self._going = False
         self._working: set[asyncio.Task[None]] = set()
         for name in PALETTES:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ from access_kit import (
 
 from envtui.core.access import fingerprint
 from envtui.core.errors import Failed, Refused, TimedOut
-from envtui.outside import sshsig
+from envtui.outside import key_file, sshsig
 from envtui.outside.allowed_signers import roster
 from envtui.outside.ssh_keygen import Keygen, KeygenSigner, KeygenVerifier, open_signer
 
@@ -174,15 +176,160 @@ async def test_without_an_agent_and_with_one_that_is_locked(keys: Keys, agent: d
         await signer.sign(NAME, MESSAGE, quiet)
 
 
-async def test_a_passphrase_is_never_asked_for(keys: Keys, tmp_path: Path) -> None:
+class Lending:
+    """Hands that lend a terminal which is not there, or say that there is none."""
+
+    def __init__(self, lends: bool) -> None:
+        self.lends, self.said, self.why = lends, list[str](), list[str]()
+
+    def __call__(self, text: str) -> None:
+        self.said.append(text)
+
+    @contextmanager
+    def terminal(self, why: str) -> Iterator[bool]:
+        self.why.append(why)
+        yield self.lends
+
+
+async def test_a_passphrase_is_never_asked_for_where_nobody_lends_a_terminal(keys: Keys, tmp_path: Path) -> None:
     path = tmp_path / "locked"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret phrase", "-f", str(path)], check=True)
+    public = path.with_name("locked.pub")
+    said = public.read_text()
+    for _ in range(2):  # with its public half beside it, and without: its own file tells it
+        signer = await open_signer(f"file:{path}", Keygen(environment_without_agent()))
+        assert said.startswith(signer.key)
+        for hands in (quiet, Lending(False)):
+            with pytest.raises(Refused, match=r"has a passphrase, and there is no terminal here.*ssh-add"):
+                await signer.sign(NAME, MESSAGE, hands)
+        public.unlink(missing_ok=True)
+
+
+async def test_a_key_whose_device_asks_for_a_pin_is_never_tried_without(keys: Keys, tmp_path: Path) -> None:
+    """Each wrong PIN counts at the device, and after a few it locks: the first call is the one that may ask."""
+    called = tmp_path / "called"
+    spying = program(tmp_path, f'echo "$SSH_ASKPASS_REQUIRE $SSH_ASKPASS" >> {called}; exec false')
+    path = tmp_path / "device"
+    for flags, times in ((0x05, 0), (0x01, 1)):
+        path.write_text(handle_file(keys.security, flags))
+        path.chmod(0o600)
+        keygen = Keygen(environment_without_agent(), spying)
+        keygen._probed = True
+        signer = await open_signer(f"file:{path}", keygen)
+        assert signer.key == keys.security.key
+        with pytest.raises(Refused):
+            await signer.sign(NAME, MESSAGE, Lending(False))
+        assert (called.read_text().splitlines() if called.exists() else []) == ["force /bin/false"] * times
+    called.unlink()
+    path.write_text(handle_file(keys.security, 0x05))
+    signer = await open_signer(f"file:{path}", keygen)
+    hands = Lending(True)
+    with pytest.raises(Refused):
+        await signer.sign(NAME, MESSAGE, hands)
+    assert called.read_text().splitlines() == ["never "]  # and no other program asks in its place
+    assert "asks for the PIN" in hands.why[0]
+
+
+def handle_file(key: SoftwareSecurityKey, flags: int) -> str:
+    """The file of a security key, as ssh-keygen writes it (PROTOCOL.key): a handle and its flags, not encrypted."""
+    fields = sshsig.Reader(key.blob)
+    kind, raw, application = (fields.string() for _ in range(3))
+    handle = string(b"h" * 64) + string(b"")
+    inner = b"\0" * 8 + string(kind) + string(raw) + string(application) + bytes([flags]) + handle + string(b"c")
+    inner += bytes(range(1, 1 + -len(inner) % 8))
+    blob = b"openssh-key-v1\0" + string(b"none") * 2 + string(b"") + struct.pack(">I", 1)
+    text = base64.b64encode(blob + string(key.blob) + string(inner)).decode()
+    lines = "\n".join(text[at : at + 70] for at in range(0, len(text), 70))
+    return f"-----BEGIN OPENSSH PRIVATE KEY-----\n{lines}\n-----END OPENSSH PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    "kind", [("ed25519",), ("ecdsa", "-b", "521"), ("rsa", "-b", "2048")], ids=lambda kind: kind[0]
+)
+@pytest.mark.parametrize("phrase", ["", "secret phrase"], ids=["open", "locked"])
+def test_a_key_file_tells_its_public_half(tmp_path: Path, kind: tuple[str, ...], phrase: str) -> None:
+    path = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", *kind, "-N", phrase, "-f", str(path)], check=True)
+    public = " ".join(path.with_name("key.pub").read_text().split()[:2])
+    assert key_file.look(path) == key_file.KeyFile(public, False)
+    whole = path.read_text()
+    for cut in range(0, len(whole), 97):
+        path.write_text(whole[:cut])
+        assert key_file.look(path).public in ("", public)
+
+
+def test_files_that_are_no_key_tell_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    begin, end = "-----BEGIN OPENSSH PRIVATE KEY-----\n", "-----END OPENSSH PRIVATE KEY-----\n"
+    junk = base64.b64encode(b"openssh-key-v1\0" + b"\xff" * 300).decode()
+    for text in (
+        "",
+        "hello",
+        begin,
+        begin + end,
+        begin + "%%%%\n" + end,
+        begin + junk + "\n" + end,
+        begin + "A" * 99_999,
+    ):
+        path.write_text(text)
+        assert key_file.look(path) == key_file.KeyFile()
+    assert key_file.look(tmp_path / "none") == key_file.KeyFile()
+
+
+async def test_an_old_key_file_with_a_passphrase_needs_its_public_half(tmp_path: Path) -> None:
+    path = tmp_path / "old"
+    made = ["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "secret phrase", "-f", str(path)]
+    subprocess.run(made, check=True)
+    public = path.with_name("old.pub")
     signer = await open_signer(f"file:{path}", Keygen(environment_without_agent()))
-    with pytest.raises(Refused, match="ssh-add"):
-        await signer.sign(NAME, MESSAGE, quiet)
-    path.with_name("locked.pub").unlink()
-    with pytest.raises(Refused, match="passphrase"):
+    assert signer.key == " ".join(public.read_text().split()[:2])
+    public.unlink()
+    with pytest.raises(Refused, match="ssh-keygen -y -f"):
         await open_signer(f"file:{path}", Keygen(environment_without_agent()))
+
+
+@pytest.mark.parametrize("answer", [0, 1])
+async def test_an_agent_that_asks_before_it_signs_is_waited_for_and_obeyed(
+    keys: Keys, tmp_path: Path, answer: int
+) -> None:
+    """`ssh-add -c`: the agent's own askpass asks; whom we wait for is said meanwhile."""
+    said_it, go = tmp_path / "asked", tmp_path / "go"
+    os.mkfifo(go)
+    asks = tmp_path / "askpass"
+    asks.write_text(f'#!/bin/sh\necho "$1" > {said_it}\ncat {go} > /dev/null\nexit {answer}\n')
+    asks.chmod(0o755)
+    socket = tmp_path / "s"
+    variables = {**os.environ, "SSH_ASKPASS": str(asks), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": ":none"}
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.PIPE, env=variables)
+    assert process.stdout is not None
+    try:
+        process.stdout.readline()
+        mine = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
+        adding = ["ssh-add", "-q", "-c", str(keys.path("asha"))]
+        subprocess.run(adding, env=mine, check=True, stderr=subprocess.DEVNULL)
+        signer = await open_signer(f"agent:{fingerprint(keys.public('asha'))}", Keygen(mine))
+        waited = asyncio.Event()
+        told: list[str] = []
+
+        def tell(text: str) -> None:
+            told.append(text)
+            waited.set()
+
+        signing = asyncio.create_task(signer.sign(NAME, MESSAGE, tell))
+        await asyncio.wait_for(waited.wait(), 30)
+        assert told == [f"Waiting for the key {fingerprint(keys.public('asha'))}: answer its agent, or touch it."]
+        assert not signing.done()
+        await asyncio.to_thread(go.write_text, "now")
+        if answer == 0:
+            assert (await verifier(keys).verify(NAME, MESSAGE, await signing)).principal == "asha@lab"
+        else:
+            with pytest.raises(Refused, match="agent refused to sign"):
+                await signing
+        assert "Allow use of key" in said_it.read_text()
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
 
 
 async def test_the_public_key_is_derived_when_its_file_is_missing(keys: Keys, tmp_path: Path) -> None:

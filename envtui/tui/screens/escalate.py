@@ -189,7 +189,7 @@ class EscalateScreen(FramedScreen):
                 except ValueError as error:
                     raise UsageError(f"{error}.", "Write it like 30m.") from error
                 _, self._block = await session.ask_write(
-                    self.run_task, incident, reason, ttl_ms, waiting=self.envtui.tell
+                    self.run_task, incident, reason, ttl_ms, waiting=self.envtui.hands
                 )
                 await self._activate_if_signed()
             finally:
@@ -272,7 +272,7 @@ class EscalateScreen(FramedScreen):
 
         async def sign() -> None:
             review = await session.access.review(self._block)
-            answer = await session.access.sign(review, "approve", key=reference, waiting=self.envtui.tell)
+            answer = await session.access.sign(review, "approve", key=reference, waiting=self.envtui.hands)
             event = await session.access.receive(self.run_task, answer)
             if isinstance(event, SignOffRefused):
                 self.envtui.say(event.why)
