@@ -154,7 +154,7 @@ async def _break_glass(session: EnvironmentSession, plan: Plan, reason: str, ttl
     conditions.refuse(await why_no_glass(plan.operator, reason, ttl_ms, terms, session.ways.journal))
     for line in glass.warning(session.environment, plan, ttl_ms):
         _say(line)
-    typed(terms.environment, "BREAK THE GLASS")
+    typed(terms.environment, "break the glass")
 
 
 async def _left(session: EnvironmentSession, run: str, book: str | None, incident: str) -> Plan:

@@ -1,4 +1,4 @@
-"""`envtui ledger verify | show | find | export` and `envtui report`: what happened, and whether that is still what was
+"""`envtui ledger verify | check | show | find | export` and `envtui report`: what happened, and whether that is still what was
 written.
 
 Nothing is opened and nothing is changed: a ledger can be looked at while somebody runs a book, and on a copied file.
@@ -23,6 +23,8 @@ from envtui.core.text import clean_line
 from envtui.outside.ledger import exported, read_entries
 from envtui.outside.ledger_verify import Verdict, verify
 from envtui.outside.paths import Paths
+from envtui.outside.system_clock import SystemClock
+from envtui.rules.break_glass import MARKS, Debt, owed
 from envtui.rules.report import report
 from envtui.rules.run import fold_all
 from envtui.rules.words import in_words, stamp
@@ -39,7 +41,7 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
             "words", nargs="+", metavar="[ENV] RUN", help="the run; its environment if the id is not enough"
         )
         return
-    actions = parser.add_subparsers(dest="action", required=True, metavar="verify | show | find | export")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="verify | check | show | find | export")
 
     one = actions.add_parser("verify", help="compute every hash again: exit 0 when sound, 6 when not")
     one.add_argument("environments", nargs="*", metavar="ENV", help="default: every environment with a ledger")
@@ -48,6 +50,9 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--file", type=Path, help="a copy of a ledger, instead of an environment")
     one.add_argument("--json", action="store_true", help="one line of JSON for each ledger")
+
+    one = actions.add_parser("check", help="verify, and whether every break-glass was reviewed: exit 6 when not")
+    one.add_argument("environments", nargs="*", metavar="ENV", help="default: every environment with a ledger")
 
     one = actions.add_parser("show", help="the entries, oldest first, or those of one run")
     one.add_argument("environment", metavar="ENV", help="whose ledger")
@@ -72,6 +77,8 @@ def run(verb: str, args: argparse.Namespace) -> int:
         return _report(paths, args.words, zone)
     if args.action == "verify":
         return _verify(paths, args)
+    if args.action == "check":
+        return _check(paths, args.environments, zone)
     path = ledger_of(paths, args.environment)
     if args.action == "export" and args.format == "md":
         return _export_markdown(args.environment, read_entries(path), zone)
@@ -154,6 +161,39 @@ def _verify(paths: Paths, args: argparse.Namespace) -> int:
     if not sound:
         print("Nothing runs on a broken ledger. Keep the file as it is and compare it with a copy.", file=sys.stderr)
     return 0 if sound else BROKEN
+
+
+def _check(paths: Paths, environments: Sequence[str], zone: tzinfo | None) -> int:
+    """Whether the ledgers are whole, and nothing in them waits for a review."""
+    files = {name: ledger_of(paths, name) for name in environments or recorded(paths)}
+    if not files:
+        print("No environment has a ledger yet.", file=sys.stderr)
+    sound, now_ms = True, SystemClock().wall_ms()
+    for name, path in files.items():
+        verdict = verify(path)
+        print(_told(name, verdict))
+        debts = debts_of(path) if verdict.sound else ()
+        for debt in debts:
+            print(told_debt(name, debt, now_ms, zone))
+        sound = sound and verdict.sound and not debts
+    if not sound:
+        print("A break-glass is reviewed with: envtui review ENV. A broken ledger is kept as it is.", file=sys.stderr)
+    return 0 if sound else BROKEN
+
+
+def debts_of(path: Path) -> Sequence[Debt]:
+    """The break-glasses of a ledger that nobody reviewed; only what is about them is read."""
+    found = list(read_entries(path, holding=MARKS[0]))
+    if found:
+        found += [entry for mark in MARKS[1:] for entry in read_entries(path, holding=mark)]
+    return owed(sorted(found, key=lambda entry: entry.seq))
+
+
+def told_debt(environment: str, debt: Debt, now_ms: int, zone: tzinfo | None) -> str:
+    """A debt as one cleaned line, with the command that pays it."""
+    due = f"{'OVERDUE since' if debt.overdue(now_ms) else 'due'} {stamp(debt.due_ms, zone)}"
+    said = f"TO REVIEW  {debt.grant}  run {debt.run}, {debt.incident or 'no incident'}, break-glass by {debt.person}"
+    return clean_line(f"{said} at {stamp(debt.at_ms, zone)}, {due}: envtui review {environment} {debt.run}", _LINE)
 
 
 def _told(name: str, verdict: Verdict) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from envtui.core.access import Grant
+from envtui.core.access import Grant, Refusal, Terms
 from envtui.core.errors import Refused
 from envtui.core.events import Entry, GrantEnded
 from envtui.core.ports import Journal
-from envtui.rules.break_glass import MARKS, Debt, every, owed
+from envtui.rules.break_glass import MARKS, Debt, every, longest_ms, of_break_glass, owed
 
 
 async def glasses(journal: Journal) -> tuple[Debt, ...]:
@@ -17,6 +17,12 @@ async def glasses(journal: Journal) -> tuple[Debt, ...]:
 async def owes(person: str, journal: Journal) -> tuple[str, ...]:
     """The grants of a person's break-glasses that nobody else reviewed."""
     return tuple(debt.grant for debt in owed(await _about(journal), person))
+
+
+async def why_no_glass(person: str, reason: str, ttl_ms: int, terms: Terms, journal: Journal) -> tuple[Refusal, ...]:
+    """What keeps a person from breaking the glass, before they are asked to type anything. `ttl_ms` 0: all there is."""
+    ttl_ms = ttl_ms or longest_ms(terms.policy)
+    return of_break_glass(person, reason, ttl_ms, await owes(person, journal), terms)
 
 
 async def one_glass_at_a_time(grant: Grant, entry: Entry, journal: Journal) -> None:

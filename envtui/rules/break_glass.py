@@ -7,12 +7,13 @@ and cannot break the glass again. Pure: entries, the policy and the request are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from envtui.core.access import Refusal, Request, Terms
-from envtui.core.environment import AccessPolicy
+from envtui.core.act import Plan
+from envtui.core.environment import AccessPolicy, Environment
 from envtui.core.events import Entry, GrantActivated, SignedOff
 from envtui.core.shape import seconds, span
 
@@ -135,6 +136,22 @@ def of_break_glass(person: str, reason: str, ttl_ms: int, debts: Sequence[str], 
         f"Have it reviewed: envtui review {env}. Or ask for {APPROVERS_IN_DEBT} signatures.",
     )
     return found.all
+
+
+def warning(environment: Environment, plan: Plan, ttl_ms: int) -> Iterator[str]:
+    """What breaking the glass means here, for whoever is about to: the same words on screen and without one."""
+    policy = environment.access
+    assert policy.break_glass is not None
+    yield f"BREAK-GLASS in {environment.name}: nobody else signs this."
+    acts = f"{len(plan.writes)} act{'' if len(plan.writes) == 1 else 's'}"
+    yield f"It permits exactly this plan, {acts}, for {span(ttl_ms or longest_ms(policy))}, under the incident."
+    yield (
+        "People are called (notify) the moment it begins."
+        if environment.notify is not None
+        else "NOBODY IS CALLED: the manifest names nobody (notify). That is written down."
+    )
+    yield f"Somebody else has to review what was done within {policy.break_glass.review_due}."
+    yield f"Until then you need {APPROVERS_IN_DEBT} signatures for anything, and cannot break the glass again."
 
 
 def of_own_touch(touched: bool, terms: Terms) -> tuple[Refusal, ...]:

@@ -22,6 +22,13 @@ def lines(request: Request, incident: Incident, plan: Plan | None) -> Iterator[t
     )
     yield "Incident", incident_words(incident)
     yield "Reason", request.reason
+    if request.break_glass:
+        yield "BREAK-GLASS", "nobody else signs this before; somebody else reviews what was done afterwards"
+    for debt in request.debts:
+        yield (
+            "OWES",
+            f"the break-glass {debt} of {request.requester.person} is not reviewed: two people sign until then",
+        )
     yield "Book", f"{request.book} ({request.book_sha256[:12]}), run {request.run}"
     for name, value in request.inputs.items():
         yield "Input", f"{name} = {value.reference if value.secret else value.text} ({value.origin})"
