@@ -115,6 +115,12 @@ class Printer:
                 self._say(f"[{event.step}] waiting, at most until {until:%H:%M:%S} UTC")
             case StepEnded() as event:
                 self._say(f"[{event.step}] {event.word}" + (f": {event.why}" if event.why else ""))
+            case GrantActivated(break_glass=True) as event:
+                due = dt.datetime.fromtimestamp(event.review_by_ms / 1000, dt.UTC)
+                self._say(
+                    f"BREAK-GLASS · {event.incident or 'no incident'} · nobody else signed · {_count(event.acts, 'act')}"
+                    f" · somebody else reviews it until {due:%Y-%m-%d %H:%M} UTC"
+                )
             case GrantActivated() as event:
                 by = ", ".join(event.signed_by)
                 self._say(

@@ -26,20 +26,22 @@ from envtui.core.events import (
     SignedOff,
     SignOffRefused,
     StepEnded,
+    Told,
     run_of,
 )
 from envtui.core.redact import shapes
 from envtui.core.shape import span
 from envtui.core.text import clean, clean_line
 
+from .break_glass import every
 from .run import fold
-from .words import in_words, inputs_in_words, outcome_in_words, stamp
+from .words import in_review, in_words, inputs_in_words, outcome_in_words, stamp
 
 _TEXT = 2_000
 _COMMAND = 20_000
 # Characters that mean something anywhere; what some renderers make a link of; what makes a list at a line's beginning.
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~&@$^!]|:(?=//)|(?i:(?<=www))\.|\A[-+=]|(?<=\A\d)[.)](?= )|(?<=\A\d\d)[.)](?= )")
-_ACCESS = (Requested, SignedOff, SignOffRefused, GrantActivated, PermitSpent, GrantEnded)
+_ACCESS = (Requested, SignedOff, SignOffRefused, GrantActivated, PermitSpent, GrantEnded, Told)
 
 
 def report(environment: str, entries: Sequence[Entry], run_id: str, zone: tzinfo | None = None) -> str:
@@ -107,6 +109,8 @@ def _facts(
     )
     if incidents:
         yield "Incident", ", ".join(incidents)
+    for glass in every(entries):
+        yield "BREAK-GLASS", in_review(glass, zone)
     yield "Ledger", f"entries {entries[0].seq} to {entries[-1].seq}, hash {entries[-1].hash}"
 
 

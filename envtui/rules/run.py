@@ -32,6 +32,7 @@ from envtui.core.events import (
     SignOffRefused,
     StepEnded,
     StopAsked,
+    Told,
     UndoStarted,
     WaitStarted,
     WriteNeeded,
@@ -150,6 +151,8 @@ def _about_access(run: Run, event: object) -> Run:
                 until_ms=event.until_ms,
                 acts=event.acts,
                 nonce=event.nonce,
+                break_glass=event.break_glass,
+                review_by_ms=event.review_by_ms,
             )
             return _replace(run, grant=grant)
         case PermitSpent():
@@ -159,6 +162,9 @@ def _about_access(run: Run, event: object) -> Run:
             if run.grant is None or run.grant.id != event.grant or not forward:
                 return run
             return _replace(run, grant=_replace(run.grant, spent=(*run.grant.spent, use)))
+        case Told(to="notify") if run.grant is not None and run.grant.id == event.grant and not run.grant.ended:
+            told = "people were told" if event.delivered else f"NOT DELIVERED: {event.why}"
+            return _replace(run, grant=_replace(run.grant, told=told))
         case GrantEnded() if run.grant is not None and run.grant.id == event.grant:
             return _replace(run, grant=_replace(run.grant, ended=event.reason))
         case _:

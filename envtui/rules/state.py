@@ -101,6 +101,9 @@ class GrantState(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str = ""  # of the request that it came from
     spent: tuple[tuple[str, int], ...] = ()  # (act digest, attempt)
     ended: str = ""  # the reason, once it ended
+    break_glass: bool = False  # nobody else signed
+    review_by_ms: int = 0  # of a break-glass: until when somebody else looks at it
+    told: str = ""  # of a break-glass: whether people were called, in words; '' while that is not known
 
     @property
     def acts_left(self) -> int:

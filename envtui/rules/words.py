@@ -40,6 +40,8 @@ from envtui.core.events import (
 )
 from envtui.core.shape import span
 
+from .break_glass import Debt
+
 _SAID = {
     "approve": "signed off",
     "deny": "DENIED",
@@ -112,6 +114,9 @@ def in_words(event: Event) -> str:
         case GrantActivated():
             who = ", ".join(event.signed_by) or "nobody else"
             acts = f"{event.acts} act{'s' if event.acts != 1 else ''}"
+            if event.break_glass:
+                due = f"somebody else reviews it until {stamp(event.review_by_ms)}"
+                return f"BREAK-GLASS by {who}: WRITE for {acts} until {stamp(event.until_ms)}, {event.incident}; {due}"
             return f"WRITE for {acts} until {stamp(event.until_ms)}, {event.incident}, signed by {who}"
         case PermitSpent():
             return f"{event.act}: permit {event.permit} spent, attempt {event.attempt}"
@@ -121,6 +126,14 @@ def in_words(event: Event) -> str:
             where = "people" if event.to == "notify" else "the tracker"
             said = "told" if event.delivered else "NOT DELIVERED to"
             return f"{said} {where}: {event.about}{_and(event.why)}"
+
+
+def in_review(debt: Debt, zone: tzinfo | None = None) -> str:
+    """How the review of a break-glass stands."""
+    if debt.open:
+        return f"by {debt.person}, NOT REVIEWED, due {stamp(debt.due_ms, zone)}"
+    word = "ratified" if debt.verdict == "ratify" else "DISPUTED"
+    return f"by {debt.person}, {word} by {debt.by} at {stamp(debt.reviewed_ms, zone)}{', late' if debt.late else ''}"
 
 
 def outcome_in_words(event: ActEnded) -> str:

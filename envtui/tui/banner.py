@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 class Banner(msgspec.Struct, frozen=True):
-    """`write` true: the frame's title is filled. All text is clean."""
+    """`write` true: the frame's title is filled; `broken`: by break-glass, and the border says so. All text is clean."""
 
     title: str
     subtitle: str
     shape: Shape | None
     write: bool = False
+    broken: bool = False
 
 
 def banner(session: EnvironmentSession | None, run: Run | None, now_ms: int, lobby: str = "") -> Banner:
@@ -41,21 +42,28 @@ def banner(session: EnvironmentSession | None, run: Run | None, now_ms: int, lob
         assert grant is not None
         left = max(0, (grant.until_ms - now_ms) // 1000)
         acts = f"{grant.acts_left} act{'' if grant.acts_left == 1 else 's'} left"
-        words = [
-            name,
-            f"WRITE {left // 60}:{left % 60:02}",
-            grant.incident or "no incident",
-            f"signed by {', '.join(grant.signed_by)}",
-            acts,
-        ]
+        time = f"{left // 60}:{left % 60:02}"
+        incident = grant.incident or "no incident"
+        words = [name, f"WRITE {time}", incident, f"signed by {', '.join(grant.signed_by)}", acts]
+        if grant.break_glass:
+            words = [name, f"BREAK-GLASS {time}", incident, acts, "nobody else signed"]
     else:
         words = [name, "READ-ONLY"]
     return Banner(
         clean(f" {' │ '.join(words)} ", 160),
-        clean(f" {' · '.join(_below(session))} ", 200),
+        clean(f" {' · '.join([*_below(session), *_told(run)])} ", 200),
         shape(session.order, session.last),
         granted,
+        run is not None and granted and run.grant is not None and run.grant.break_glass,
     )
+
+
+def _told(run: Run | None) -> list[str]:
+    """Of a break-glass, whether people know of it: the last that is left out where it is narrow."""
+    if run is None or run.grant is None or run.grant.ended or not run.grant.break_glass:
+        return []
+    told = run.grant.told
+    return ["PEOPLE NOT TOLD" if told.startswith("NOT") else told or "calling people"]
 
 
 def _below(session: EnvironmentSession) -> list[str]:

@@ -49,6 +49,7 @@ class FramedScreen(Screen[None]):
     FramedScreen #frame.light { border: round $tone-first; border-title-color: $tone-first; border-subtitle-color: $tone-dim; }
     FramedScreen #frame.double { border: double $tone-between; border-title-color: $tone-between; border-subtitle-color: $tone-dim; }
     FramedScreen #frame.heavy { border: heavy $tone-last; border-title-color: $tone-last; border-subtitle-color: $tone-dim; }
+    FramedScreen #frame.broken { border: thick $tone-bad; background: $tone-bad 12%; }
     FramedScreen #frame.write { border-title-color: $tone-ground; border-title-background: $tone-bad; border-subtitle-color: $tone-bad; }
     FramedScreen #body { height: 1fr; }
     FramedScreen #now { height: auto; max-height: 3; }
@@ -101,7 +102,8 @@ class FramedScreen(Screen[None]):
         frame = self.query_one("#frame")
         frame.border_title = Content(said.title)
         frame.border_subtitle = Content(_fit(said.subtitle, self.size.width - 8))
-        frame.set_classes([*([said.shape] if said.shape else []), *(["write"] if said.write else [])])
+        marks = {said.shape or "": said.shape is not None, "write": said.write, "broken": said.broken}
+        frame.set_classes([mark for mark, holds in marks.items() if holds])
 
     def put(self, selector: str, shown: Content | Rows) -> None:
         """Show something in a `Static`, unless it is there already: an update lays the whole screen out again."""
