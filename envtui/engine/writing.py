@@ -8,52 +8,21 @@ an act that is under way then goes on, because its time was seen to fit before i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-
-import msgspec
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 from envtui.core.access import Grant, Permit, Request, Terms
 from envtui.core.act import Act, Plan
 from envtui.core.errors import EnvtuiError, NeedsWrite, Refused, UsageError
-from envtui.core.events import Entry, Event, GrantEnded, Head, PermitSpent, SignedOff, SignOffRefused
+from envtui.core.events import GrantEnded, PermitSpent, SignedOff, SignOffRefused
 from envtui.core.ports import Journal
 from envtui.rules.past import past
 
 from . import access
+from .keeping import Keeper
 from .runner import RunTask
+from .through import Through
 from .ways import Ways, quiet
-
-RECHECK_SECONDS = 60
-"""How often a grant's grounds are looked at (design: closing the incident ends it within 60 s)."""
-
-
-class _Through(msgspec.Struct, frozen=True):
-    """The journal with appends going through a run, so that the run's fold sees what `access` writes."""
-
-    task: RunTask
-    journal: Journal
-
-    async def append(self, event: Event) -> Entry:
-        return (await self.task.append(event))[-1]
-
-    async def append_all(self, events: Sequence[Event]) -> Sequence[Entry]:
-        return await self.task.append(*events)
-
-    async def read(self, run: str | None = None) -> Sequence[Entry]:
-        return await self.journal.read(run)
-
-    async def find(self, text: str) -> Sequence[Entry]:
-        return await self.journal.find(text)
-
-    def follow(self, after: int = 0) -> AsyncIterator[Entry]:
-        return self.journal.follow(after)
-
-    async def head(self) -> Head:
-        return await self.journal.head()
-
-    async def close(self) -> None:
-        """The session closes the journal, not a run of it."""
-
 
 class WriteAccess:
     """Asks, receives, activates, spends and ends, for the runs of one session."""
@@ -64,7 +33,7 @@ class WriteAccess:
         self._replan = replan
         self._grants: dict[str, Grant] = {}
         self._over: dict[str, dict[str, Grant]] = {}  # run -> id -> what still permits undo
-        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._keepers: dict[str, Keeper] = {}
         self._ending = asyncio.Lock()
 
     def grant(self, run: str) -> Grant | None:
@@ -186,7 +155,9 @@ class WriteAccess:
         )
         await self.end(task, "GIVEN_BACK", "write access was asked for again")  # where there was another grant before
         self._grants[task.run.id] = grant
-        self._keepers[task.run.id] = asyncio.create_task(self._keep(task, grant))
+        self._keepers[task.run.id] = Keeper(
+            task, grant, terms=self.terms, ways=self._ways, end=functools.partial(self._kept_until, task, grant)
+        )
         return grant
 
     async def spend(self, task: RunTask, act: Act, attempt: int) -> Permit:
@@ -290,8 +261,8 @@ class WriteAccess:
     def _lapse(self, run: str) -> Grant | None:
         grant = self._grants.pop(run, None)
         keeper = self._keepers.pop(run, None)
-        if keeper is not None and keeper is not asyncio.current_task():
-            keeper.cancel()
+        if keeper is not None:
+            keeper.release()
         if grant is not None:
             self._over.setdefault(run, {})[grant.id] = grant
         return grant
@@ -304,18 +275,9 @@ class WriteAccess:
         async with self._ending:  # an end that somebody else began is written down before the ledger closes
             return
 
-    async def _keep(self, task: RunTask, grant: Grant) -> None:
-        while True:
-            left = (grant.until_ms - self._ways.clock.wall_ms()) / 1000
-            await self._ways.clock.sleep(max(0.05, min(RECHECK_SECONDS, left)))
-            if task.run.word is not None and self._grants.get(task.run.id) is grant:
-                await self.end(task, "COMPLETED", "the run ended")
-                return
-            over = await access.recheck(grant, terms=self.terms, tracker=self._ways.tracker, clock=self._ways.clock)
-            if over is not None:
-                if self._grants.get(task.run.id) is grant:
-                    await self.end(task, *over)
-                return
+    async def _kept_until(self, task: RunTask, grant: Grant, reason: access.EndReason, why: str) -> None:
+        if self._grants.get(task.run.id) is grant:
+            await self.end(task, reason, why)
 
     def _journal(self, task: RunTask | None) -> Journal:
-        return self._ways.journal if task is None else _Through(task, self._ways.journal)
+        return self._ways.journal if task is None else Through(task, self._ways.journal)

@@ -12,9 +12,10 @@ import pytest
 
 from envtui.core.errors import NeedsWrite
 from envtui.core.events import ActEnded, GrantEnded, PermitSpent
+from envtui.engine.keeping import RECHECK_SECONDS
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
-from envtui.engine.writing import RECHECK_SECONDS, WriteAccess
+from envtui.engine.writing import WriteAccess
 from envtui.outside.system_clock import SystemClock
 from tests.servers.world_kit import NAME, Kit, kit, machines, one, until
 

@@ -1,0 +1,39 @@
+"""The journal of one run that goes on: what `access` writes into the ledger is seen by the run's fold as well."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from envtui.core.events import Entry, Event, Head
+from envtui.core.ports import Journal
+
+from .runner import RunTask
+
+
+class Through(msgspec.Struct, frozen=True):
+    """A journal (port Journal) whose appends go through the run. The session closes the journal, not a run of it."""
+
+    task: RunTask
+    journal: Journal
+
+    async def append(self, event: Event) -> Entry:
+        return (await self.task.append(event))[-1]
+
+    async def append_all(self, events: Sequence[Event]) -> Sequence[Entry]:
+        return await self.task.append(*events)
+
+    async def read(self, run: str | None = None) -> Sequence[Entry]:
+        return await self.journal.read(run)
+
+    async def find(self, text: str) -> Sequence[Entry]:
+        return await self.journal.find(text)
+
+    def follow(self, after: int = 0) -> AsyncIterator[Entry]:
+        return self.journal.follow(after)
+
+    async def head(self) -> Head:
+        return await self.journal.head()
+
+    async def close(self) -> None: ...
