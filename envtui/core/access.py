@@ -14,7 +14,7 @@ from typing import Literal, NoReturn, TypeVar
 
 import msgspec
 
-from .act import Value
+from .act import Slot, Value
 from .canonical import digest
 from .environment import AccessPolicy, Person
 from .ports import Signature
@@ -277,6 +277,7 @@ class Grant(metaclass=_NoPublicConstructor):
         "request",
         "run",
         "signed_by",
+        "slots",
         "undo_only",
         "undo_until_ms",
         "undos",
@@ -288,6 +289,7 @@ class Grant(metaclass=_NoPublicConstructor):
     plan_digest: str
     acts: frozenset[str]  # digests of the plan's writes; none when it is `undo_only`
     undos: Mapping[str, frozenset[str]]  # digest of each undo act -> ids of the acts that it takes back
+    slots: Mapping[str, tuple[Slot, ...]]  # digest of each write or undo act with open places -> what may fill them
     incident: Incident
     signed_by: tuple[str, ...]  # people; the requester alone where policy asks for nobody else
     activated_ms: int  # wall
@@ -304,7 +306,7 @@ class Grant(metaclass=_NoPublicConstructor):
 
 
 class Permit(metaclass=_NoPublicConstructor):
-    """One act, one attempt. Issued after the journal says that it is consumed."""
+    """One act, one attempt. Issued after the journal says that it is consumed. `act_digest` is that of what is sent."""
 
     __slots__ = ("act_digest", "attempt", "grant", "id", "run")
     id: str

@@ -20,7 +20,8 @@ Kind = Literal["ssh", "sql", "http", "manual", "choose", "wait"]
 
 
 class Ref(msgspec.Struct, frozen=True, tag="ref", tag_field="t"):
-    """A place in a text that is filled at run time: `vars.pids`, `vars.leader.host`. Only reads may have one."""
+    """A place in a text that is filled at run time: `vars.pids`, `vars.leader.host`. A write has one only where a slot
+    for it was signed (`Slot`)."""
 
     name: str
 
@@ -179,12 +180,25 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     reference: str = ""
 
 
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a captured value must be like to fill a place of a write: it is signed in the value's stead.
+
+    `name` is the place's without `vars.`; `max_length` in characters; `fixed`: no other value than the one that was signed.
+    """
+
+    name: str
+    type: str
+    pattern: str
+    max_length: int
+    fixed: bool = False
+
+
 class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
     """A step with its acts, one for each member; steps of a person (manual, choose, wait for) have none.
 
     `instead` (reads with `host: any`): the same act on the other members, in order, for when a member is unreachable.
     `only` (reads): the run-time place that names the one member whose act runs, `vars.leader.host`; '' is all of them.
-    `by_hand`: what a person does to undo it, where the undo is manual.
+    `by_hand`: what a person does to undo it, where the undo is manual. `late` (writes): the slots of its open places.
     """
 
     id: str
@@ -199,10 +213,11 @@ class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
     instead: tuple[Act, ...] = ()
     only: str = ""
     by_hand: str = ""
+    late: tuple[Slot, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a run would do. Its digest covers the ordered acts, the inputs and which reads are required."""
+    """All that a run would do. Its digest covers the ordered acts, their slots, the inputs and which reads are required."""
 
     run: str
     book: str
@@ -238,6 +253,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                     "acts": [a.as_data() for a in s.acts],
                     "undo": [a.as_data() for a in s.undo],
                     "probe": [a.as_data() for a in s.probe],
+                    **({"late": [msgspec.to_builtins(slot) for slot in s.late]} if s.late else {}),
                 }
                 for s in self.steps
             ],

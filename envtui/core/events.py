@@ -72,6 +72,7 @@ class ActIntended(_Event, frozen=True, kw_only=True, tag="act-intended"):
     attempt: int = 1
     permit: str = ""
     transcript: str = ""
+    late: dict[str, str] = {}  # slot -> value in this act; its digest is that of the act with the values in it
 
 
 class ActEnded(_Event, frozen=True, kw_only=True, tag="act-ended"):
@@ -199,6 +200,17 @@ class Answered(_Event, frozen=True, kw_only=True, tag="answered"):
     by: str = ""
 
 
+class LateAccepted(_Event, frozen=True, kw_only=True, tag="late-accepted"):
+    """A person saw that these values are other ones than those signed, and lets the act be sent with them."""
+
+    run: str
+    step: str
+    act: str
+    grant: str
+    values: dict[str, str]  # slot -> value
+    by: str = ""
+
+
 class WaitStarted(_Event, frozen=True, kw_only=True, tag="wait-started"):
     run: str
     step: str
@@ -258,6 +270,7 @@ class GrantActivated(_Event, frozen=True, kw_only=True, tag="grant-activated"):
     break_glass: bool = False  # somebody else's review is due
     review_by_ms: int = 0  # of a break-glass: until when, wall clock
     waived: tuple[str, ...] = ()  # ids of required reads that may be left out
+    late: dict[str, str] = {}  # late slot -> the value that was known when it was signed
 
 
 class Told(_Event, frozen=True, kw_only=True, tag="told"):
@@ -272,7 +285,8 @@ class Told(_Event, frozen=True, kw_only=True, tag="told"):
 
 
 class PermitSpent(_Event, frozen=True, kw_only=True, tag="permit-spent"):
-    """Durable before the write credential is resolved; once for each (grant, act, attempt)."""
+    """Durable before the write credential is resolved; once for each (grant, act, attempt). `act_digest` is the act's as it
+    was signed, with its places open; `bound` that of what is sent, where late values filled them."""
 
     run: str
     grant: str
@@ -280,6 +294,7 @@ class PermitSpent(_Event, frozen=True, kw_only=True, tag="permit-spent"):
     act: str
     act_digest: str
     attempt: int
+    bound: str = ""
 
 
 class GrantEnded(_Event, frozen=True, kw_only=True, tag="grant-ended"):
@@ -307,6 +322,7 @@ Event = (
     | StepEnded
     | Answered
     | WaitStarted
+    | LateAccepted
     | Noted
     | WriteNeeded
     | RunEnded

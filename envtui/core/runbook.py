@@ -117,10 +117,12 @@ class Capture(Shape, frozen=True, kw_only=True, rename={"from_": "from"}):
 
 
 class Late(Shape, frozen=True, kw_only=True):
-    name: Name
+    """A slot of a write for a captured value: its name is what stands after `vars.`."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)?$(?!\n)", max_length=128)]
     type: ValueType = "string"
     pattern: str
-    max_length: int = 64
+    max_length: Annotated[int, Meta(ge=1, le=4096)] = 64
     fixed: bool = False
 
 

@@ -97,8 +97,10 @@ class Acting:
         await self._not_begun(act, planned, attempt, problem)
         return None
 
-    async def write(self, act: Act, permit: Permit, judge: Judge, conclude: Conclude) -> Reading | None:
-        """One permitted write. The permit is in the ledger as consumed already.
+    async def write(
+        self, act: Act, permit: Permit, judge: Judge, conclude: Conclude, late: Mapping[str, str]
+    ) -> Reading | None:
+        """One permitted write, with the `late` values that are in it. The permit is in the ledger as consumed already.
 
         `conclude` finds out what became of it when its writer cannot say. None: it gave no reading of its own.
         """
@@ -112,7 +114,7 @@ class Acting:
 
         try:
             send = functools.partial(writer.write, permit, act, sent=sent)
-            reading = await self._do(act, act.id, judge, permit.attempt, permit.id, send, concluded)
+            reading = await self._do(act, act.id, judge, permit.attempt, permit.id, send, concluded, late)
             if reading is not None and not reading.running:
                 await writer.forget()
             return reading
@@ -183,6 +185,7 @@ class Acting:
         permit: str,
         send: Callable[[Sink], Awaitable[Reading]],
         conclude: Callable[[InDoubt | None, Sink], Awaitable[Conclusion]] | None = None,
+        late: Mapping[str, str] | None = None,
     ) -> Reading | None:
         name = self._name(act)
         await self._resolve(act)
@@ -193,7 +196,7 @@ class Acting:
         cut: asyncio.CancelledError | None = None
         outcome: Conclusion
         try:
-            await self._append(self._intent(act, planned, attempt, permit, name))
+            await self._append(self._intent(act, planned, attempt, permit, name, late))
             recording = self._ways.spool.record(name, self._ways.resolved())
             self._recording(planned, recording)
             began = self._ways.clock.boot_ms()
@@ -276,7 +279,15 @@ class Acting:
             self._ways.spool.forget(recording.name)
         return known
 
-    def _intent(self, act: Act, planned: str, attempt: int, permit: str, transcript: str) -> Event:
+    def _intent(
+        self,
+        act: Act,
+        planned: str,
+        attempt: int,
+        permit: str,
+        transcript: str,
+        late: Mapping[str, str] | None = None,
+    ) -> Event:
         return ActIntended(
             run=self._run,
             step=step_of(act),
@@ -289,6 +300,7 @@ class Acting:
             attempt=attempt,
             permit=permit,
             transcript=transcript,
+            late=dict(late or {}),
         )
 
     async def _resolve(self, act: Act) -> None:

@@ -21,6 +21,7 @@ from envtui.core.events import (
     Captured,
     Entry,
     Event,
+    LateAccepted,
     Noted,
     RunEnded,
     StepEnded,
@@ -39,6 +40,7 @@ from envtui.rules.proposals import (
     EndStep,
     Finish,
     Following,
+    LateValue,
     LookAt,
     NeedsAnswer,
     NeedsDecision,
@@ -64,8 +66,9 @@ if TYPE_CHECKING:
     from .mending import Mending
     from .writes import WriteSteps
 
-Spend = Callable[["RunTask", Act, int, bool], Awaitable[Permit]]
-"""A permit for an act of a run, an attempt, and whether it is an undo; consumed in the ledger before it is returned."""
+Spend = Callable[["RunTask", Act, int, bool, Mapping[str, str]], Awaitable[Permit]]
+"""A permit for an act of a run as it was signed, an attempt, whether it is an undo, and the late values (slot -> value) that
+are in what is sent; consumed in the ledger before it is returned."""
 
 
 class RunTask:
@@ -270,7 +273,7 @@ class RunTask:
             case Following():
                 doing = self._writes.follow(proposed.step, proposed.act)
             case ReadyUndo() if proposed.granted:
-                doing = self._writes.undo(proposed, lambda act, attempt: self._spend(self, act, attempt, True))
+                doing = self._writes.undo(proposed, functools.partial(self._permit, undo=True))
             case _:
                 return await self.settle()
         if not await self._stopping.cuttable(doing, writes=isinstance(proposed, ReadyUndo)):
@@ -374,15 +377,50 @@ class RunTask:
                 if not proposed.granted:
                     await self.append(WriteNeeded(run=self.run.id, step=step_id))
                     raise NeedsWrite(f"Step {step_id} {proposed.why_not}.", "Ask for write access.")
-                doing = self._writes.write(proposed, lambda act, attempt: self._spend(self, act, attempt, False))
+                if proposed.held:
+                    raise Refused(f"Step {step_id} is not sent: {proposed.held}")
+                if proposed.asks:
+                    raise Refused(
+                        "\n".join(map(other, proposed.asks)), "Look at both, and say that the new one may be sent."
+                    )
+                doing = self._writes.write(proposed, self._permit)
                 if not await self._stopping.cuttable(doing, writes=True):
                     return self.next
                 proposed = await self.settle()
             return proposed
 
+    async def accept(self, shown: Sequence[tuple[Act, Sequence[LateValue]]], by: str = "") -> None:
+        """A person has seen these values of acts, which are other ones than those signed, and lets them be sent."""
+        async with self.lock:
+            grant = self.run.grant
+            if grant is None or grant.ended:
+                raise NeedsWrite("There is no write access under which these values could be sent.", "Ask for it.")
+            for act, values in shown:
+                if values:
+                    await self.append(
+                        LateAccepted(
+                            run=self.run.id,
+                            step=act.step,
+                            act=act.id,
+                            grant=grant.id,
+                            values={each.name: each.value for each in values},
+                            by=by or self.run.operator,
+                        )
+                    )
+
+    async def _permit(self, act: Act, attempt: int, late: Mapping[str, str], undo: bool = False) -> Permit:
+        return await self._spend(self, act, attempt, undo, late)
+
     def step_of(self, step_id: str) -> Step:
         """The book's step of that id."""
         return step_of(self.book, step_id)
+
+
+def other(value: LateValue) -> str:
+    """A value that is another one than the signed, in a sentence."""
+    where = f" on {value.member}" if value.member else ""
+    was = f"and {value.signed!r} was signed" if value.signed is not None else "and none was known when it was signed"
+    return f"{value.name} is {value.value!r}{where}, {was}."
 
 
 def _needs_nobody(proposed: Next) -> bool:

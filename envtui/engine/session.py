@@ -337,9 +337,9 @@ class EnvironmentSession:
             await self.access.end(task, "COMPLETED", "every permitted act was sent")
         return proposed
 
-    async def _spend(self, task: RunTask, act: Act, attempt: int, undo: bool) -> Permit:
+    async def _spend(self, task: RunTask, act: Act, attempt: int, undo: bool, late: Mapping[str, str]) -> Permit:
         spend = self.access.spend_undo if undo else self.access.spend
-        return await spend(task, act, attempt)
+        return await spend(task, act, attempt, late)
 
     async def ask(self, target: str, words: Sequence[str]) -> RunTask:
         """An unscripted read: a book of one step, under the same protection and in the same ledger."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from envtui.core.access import Grant, Incident, Permit, Refusal, Terms
@@ -15,30 +15,54 @@ from envtui.rules import conditions, grants
 from envtui.rules.past import CLOSING, Past, past
 
 EndReason = Literal["COMPLETED", "EXPIRED", "REVOKED", "INCIDENT_CLOSED", "CLOCK_JUMP", "GIVEN_BACK"]
-WhyNot = Callable[[Grant, Act, int, Past, int, int], Refusal | None]
+WhyNot = Callable[[Grant, Act, int, Past, int, int, Mapping[str, str]], Refusal | None]
 
 
 async def spend(
-    grant: Grant, act: Act, attempt: int, *, terms: Terms, tracker: Tracker, journal: Journal, clock: Clock
+    grant: Grant,
+    act: Act,
+    attempt: int,
+    *,
+    terms: Terms,
+    tracker: Tracker,
+    journal: Journal,
+    clock: Clock,
+    late: Mapping[str, str] = grants.NO_VALUES,
 ) -> Permit:
-    """The permit for one act and one attempt, after the ledger says that it is spent.
+    """The permit for one act and one attempt, after the ledger says that it is spent. `act` is the signed one; the permit is
+    for what it is with `late` (slot -> value) in its open places.
 
     Raises Refused: the grant is over, the incident closed, the act not signed or permitted before, an earlier attempt has
-    no known outcome, too little time left.
+    no known outcome, too little time left, a late value that its slot refuses or that nobody let pass.
     """
     if not grant.undo_only:
         ended = await recheck(grant, terms=terms, tracker=tracker, clock=clock)
         if ended is not None:
             await end(grant, ended[0], journal=journal, why=ended[1])
             raise Refused(ended[1], "Ask again.")
-    before, permit_id = await _spent(grant, act, attempt, grants.why_not, journal, clock)
+    before, permit_id = await _spent(grant, act, attempt, grants.why_not, journal, clock, late)
     return grants.spend(
-        grant, act, attempt, past=before, wall_ms=clock.wall_ms(), boot_ms=clock.boot_ms(), permit_id=permit_id
+        grant,
+        act,
+        attempt,
+        past=before,
+        wall_ms=clock.wall_ms(),
+        boot_ms=clock.boot_ms(),
+        permit_id=permit_id,
+        values=late,
     )
 
 
 async def spend_undo(
-    grant: Grant, act: Act, attempt: int, *, terms: Terms, tracker: Tracker, journal: Journal, clock: Clock
+    grant: Grant,
+    act: Act,
+    attempt: int,
+    *,
+    terms: Terms,
+    tracker: Tracker,
+    journal: Journal,
+    clock: Clock,
+    late: Mapping[str, str] = grants.NO_VALUES,
 ) -> Permit:
     """As `spend`, for an undo act: also for `undo_for` after the grant's end, whatever the incident is by then.
 
@@ -49,22 +73,35 @@ async def spend_undo(
         await _close(grant, known, journal, clock)
     elif (ended := await recheck(grant, terms=terms, tracker=tracker, clock=clock)) is not None:
         await end(grant, ended[0], journal=journal, why=ended[1])
-    before, permit_id = await _spent(grant, act, attempt, grants.why_not_undo, journal, clock)
+    before, permit_id = await _spent(grant, act, attempt, grants.why_not_undo, journal, clock, late)
     return grants.spend_undo(
-        grant, act, attempt, past=before, wall_ms=clock.wall_ms(), boot_ms=clock.boot_ms(), permit_id=permit_id
+        grant,
+        act,
+        attempt,
+        past=before,
+        wall_ms=clock.wall_ms(),
+        boot_ms=clock.boot_ms(),
+        permit_id=permit_id,
+        values=late,
     )
 
 
 async def _spent(
-    grant: Grant, act: Act, attempt: int, why_not: WhyNot, journal: Journal, clock: Clock
+    grant: Grant, act: Act, attempt: int, why_not: WhyNot, journal: Journal, clock: Clock, late: Mapping[str, str]
 ) -> tuple[Past, str]:
     """Writes the permit down; what stood in the ledger before it, and its id. Raises Refused."""
-    refusal = why_not(grant, act, attempt, past(await journal.read(grant.run)), clock.wall_ms(), clock.boot_ms())
+    refusal = why_not(grant, act, attempt, past(await journal.read(grant.run)), clock.wall_ms(), clock.boot_ms(), late)
     if refusal is not None:
         conditions.refuse([refusal])
     permit_id = new_id(clock.wall_ms(), clock.randomness(5))
     event = PermitSpent(
-        run=grant.run, grant=grant.id, permit=permit_id, act=act.id, act_digest=act.digest(), attempt=attempt
+        run=grant.run,
+        grant=grant.id,
+        permit=permit_id,
+        act=act.id,
+        act_digest=act.digest(),
+        attempt=attempt,
+        bound="" if act.complete else grants.sent(grant, act, late).digest(),
     )
     entry = await journal.append(event)
     # Two processes may have come here at once: what counts is what stands before this entry in the ledger.

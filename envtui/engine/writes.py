@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from envtui.core.access import Permit
@@ -14,6 +14,7 @@ from envtui.core.runbook import HttpExpect, SqlExpect, SshExpect, SshStep, Step
 from envtui.rules.bind import bind
 from envtui.rules.decide import values
 from envtui.rules.expect import judge, meets
+from envtui.rules.late import PREFIX, as_sent, filled, sent_with, used
 from envtui.rules.proposals import ReadyUndo, ReadyWrite
 from envtui.rules.state import ActState
 
@@ -25,7 +26,8 @@ from .ways import Ways
 if TYPE_CHECKING:
     from .runner import RunTask
 
-Spend = Callable[[Act, int], Awaitable[Permit]]
+Spend = Callable[[Act, int, Mapping[str, str]], Awaitable[Permit]]
+"""A permit for an act as it was signed, an attempt, and the late values (slot -> value) that are in what is sent."""
 _OPPOSITE: dict[Finding, Finding] = {"applied": "absent", "absent": "applied", "unknown": "unknown"}
 
 
@@ -42,14 +44,18 @@ class WriteSteps:
         """One act of a write step, under a permit of its own."""
         step = self._task.step_of(proposed.step)
         names = values(self._task.run, self._task.plan, proposed.act.place.member)
+        late = {each.name: each.value for each in proposed.late}
         await self._act(
-            step, proposed.act, proposed.attempt, spend, lambda reading: judge(step, reading, names), _exits(step)
+            step, proposed.act, late, proposed.attempt, spend, lambda reading: judge(step, reading, names), _exits(step)
         )
 
     async def undo(self, proposed: ReadyUndo, spend: Spend) -> None:
         """One undo act. It is as expected when it ends without an error; whether it held is looked at afterwards."""
         step = self._task.step_of(proposed.step)
-        await self._act(step, proposed.act, proposed.attempt, spend, _ended_well(proposed.act), (0,))
+        state = self._task.run.step(proposed.step)
+        assert state is not None
+        late = {} if proposed.act.complete else sent_with(state, proposed.act)
+        await self._act(step, proposed.act, late, proposed.attempt, spend, _ended_well(proposed.act), (0,))
 
     async def look_at(self, step_id: str, acts: tuple[str, ...]) -> None:
         """What is there of these acts now, written down: before an undo, and after it."""
@@ -94,9 +100,19 @@ class WriteSteps:
         await self._ending(self._task.step_of(step_id), act, self._state(act_id)).forget()
 
     async def _act(
-        self, step: Step, act: Act, attempt: int, spend: Spend, weigh: Judge, exits: tuple[int, ...]
+        self,
+        step: Step,
+        planned: Act,
+        late: Mapping[str, str],
+        attempt: int,
+        spend: Spend,
+        weigh: Judge,
+        exits: tuple[int, ...],
     ) -> None:
-        permit = await spend(act, attempt)
+        slots = self._step(step.id).late
+        act = filled(planned, slots, late)
+        late = {slot.name: late[slot.name] for slot in used(planned, slots)}
+        permit = await spend(planned, attempt, late)
         began = self._ways.clock.boot_ms()
         asked = False
 
@@ -116,7 +132,7 @@ class WriteSteps:
             return await ending().lost(error, sink, left)
 
         try:
-            await self._acting.write(act, permit, weigh, conclude)
+            await self._acting.write(act, permit, weigh, conclude, late)
         finally:
             if asked and not self._stopping.for_good and not self._state(act.id).in_doubt:
                 await ending().forget()
@@ -132,7 +148,7 @@ class WriteSteps:
         why = ""
         one: Finding
         for probe in probes:
-            names = values(self._task.run, self._task.plan, probe.place.member)
+            names = {**values(self._task.run, self._task.plan, probe.place.member), **self._sent(step.id, act)}
             try:
                 taken = await self._acting.read(bind(probe, names), lambda there, reading: (True, ""))
                 one, said = ("unknown", "its probe gave no answer") if taken is None else finding(step, taken[1], names)
@@ -146,6 +162,11 @@ class WriteSteps:
         why = self._ways.masked(why)
         await self._found(act, together, why)
         return together, why
+
+    def _sent(self, step_id: str, act: Act) -> dict[str, str]:
+        """The late values that an act was sent with, by the names of their places: a later capture is another matter."""
+        state = self._task.run.step(step_id)
+        return {PREFIX + name: value for name, value in sent_with(state, act).items()} if state is not None else {}
 
     def _probes(self, step_id: str, act: Act) -> tuple[Act, ...]:
         """The probe on the act's member; all of them where the probe happens elsewhere."""
@@ -181,7 +202,8 @@ class WriteSteps:
 
     def _planned(self, step_id: str, act_id: str) -> Act:
         planned = self._step(step_id)
-        return next(act for act in (*planned.acts, *planned.undo) if act.id == act_id)
+        act = next(act for act in (*planned.acts, *planned.undo) if act.id == act_id)
+        return as_sent(self._task.run, self._task.plan, act)
 
 
 def _exits(step: Step) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from envtui.core.act import Act, Plan
 from envtui.core.errors import EnvtuiError, NeedsWrite, Refused, UsageError
 from envtui.core.events import GrantEnded, PermitSpent, SignedOff, SignOffRefused
 from envtui.core.ports import Journal
+from envtui.rules.grants import NO_VALUES
 from envtui.rules.past import past
 
 from . import access
@@ -23,6 +24,7 @@ from .keeping import Keeper
 from .runner import RunTask
 from .through import Through
 from .ways import Ways, quiet
+
 
 class WriteAccess:
     """Asks, receives, activates, spends and ends, for the runs of one session."""
@@ -160,7 +162,7 @@ class WriteAccess:
         )
         return grant
 
-    async def spend(self, task: RunTask, act: Act, attempt: int) -> Permit:
+    async def spend(self, task: RunTask, act: Act, attempt: int, late: Mapping[str, str] = NO_VALUES) -> Permit:
         """A permit for one attempt of a forward act, consumed in the ledger before it is returned. Raises NeedsWrite, Refused."""
         grant = self._grants.get(task.run.id)
         if grant is None:
@@ -174,12 +176,13 @@ class WriteAccess:
                 tracker=self._ways.tracker,
                 journal=self._journal(task),
                 clock=self._ways.clock,
+                late=late,
             )
         except Refused:
             await self._put_by(task, grant)
             raise
 
-    async def spend_undo(self, task: RunTask, act: Act, attempt: int) -> Permit:
+    async def spend_undo(self, task: RunTask, act: Act, attempt: int, late: Mapping[str, str] = NO_VALUES) -> Permit:
         """A permit for one attempt of an undo act: under the run's write access, or under what is left of the one that did
         what is taken back, also when that was another process's. Raises NeedsWrite where nothing of the step was
         permitted, Refused with the reason where it is not permitted any more.
@@ -197,6 +200,7 @@ class WriteAccess:
                     tracker=self._ways.tracker,
                     journal=self._journal(task),
                     clock=self._ways.clock,
+                    late=late,
                 )
             except EnvtuiError as error:
                 if not isinstance(error, Refused | UsageError):

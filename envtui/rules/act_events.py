@@ -57,6 +57,7 @@ def _intended(step: StepState, event: ActIntended) -> StepState:
             why="",
             shows=event.shows or act.shows,
             digest=event.act_digest,
+            late=tuple(sorted(event.late.items())),
             member=event.member,
             attempt=event.attempt,
             transcript=event.transcript,

@@ -30,7 +30,20 @@ def bind(act: Act, values: Mapping[str, str]) -> Act:
             f"Step {act.step} needs {', '.join(missing)}, and no step has captured it.",
             "Run the step that captures it first.",
         )
-    return msgspec.structs.replace(act, call=_call(act.call, values, act.step))
+    return with_values(act, values)
+
+
+def with_values(act: Act, values: Mapping[str, str]) -> Act:
+    """`act` with every place filled from `values`, whatever its mode: who may do that to a write is `late`'s to say.
+
+    Raises UsageError when a value would become syntax.
+    """
+    if act.complete:
+        return act
+    call = _call(act.call, values, act.step)
+    return Act(
+        **{name: getattr(act, name) for name in Act.__struct_fields__} | {"call": call}
+    )  # with a digest of its own
 
 
 def _call(call: Call, values: Mapping[str, str], step: str) -> Call:

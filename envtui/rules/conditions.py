@@ -24,7 +24,7 @@ from envtui.core.errors import Refused
 from envtui.core.ports import Signature
 from envtui.core.shape import seconds, span
 
-from . import break_glass
+from . import break_glass, late_signed
 from .refusals import Refusals as Refusals
 from .refusals import refuse as refuse
 
@@ -175,6 +175,8 @@ def of_plan(request: Request, plan: Plan) -> tuple[Refusal, ...]:
         f"The plan of the request ({request.plan_digest[:12]}) is not the plan made here ({plan.digest()[:12]}).",
         "Compare it with `--full`, or ask again for the plan as it is now.",
     )
+    if not found.all:
+        found.extend(late_signed.of_late(request, plan))
     return found.all
 
 

@@ -12,7 +12,7 @@ from envtui.core.events import Word
 from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step, WaitStep
 from envtui.core.shape import seconds
 
-from . import undo
+from . import late, undo
 from .condition import holds
 from .plan import known
 from .proposals import (
@@ -105,9 +105,11 @@ def _acts(run: Run, plan: Plan, step: Step, state: StepState, planned: PlannedSt
             if pending.counted >= step.attempts and not step.repeatable:
                 tried = "once" if pending.counted == 1 else f"{pending.counted} times"
                 return failing(step, "REFUSED", f"{pending.member}: it was written {tried} already (`attempts`)")
+            act = by_id[pending.id]
             granted, why_not = _granted(run)
-            attempt = _attempt(run, by_id[pending.id], pending)
-            return ReadyWrite(state.id, by_id[pending.id], granted, why_not, attempt)
+            values_ = late.about_to(run, act, planned.late)
+            held = "" if act.complete else late.held(act, planned, pending, values_, granted)
+            return ReadyWrite(state.id, act, granted, why_not, _attempt(run, act, pending), values_, held)
         return EndStep(state.id, "OK", goto=step.next or "")
     pending_reads = tuple(by_id[a.id] for a in _wanted(run, plan, state, planned) if a.word is None)
     if pending_reads:

@@ -33,6 +33,7 @@ from envtui.core.act import Act, Place, Plan
 from envtui.core.errors import Refused
 from envtui.core.shape import span
 
+from . import late, late_signed
 from .conditions import Refusals, examine, of_signoff, refuse
 from .past import CLOSING, Past
 
@@ -43,6 +44,7 @@ OVER = "The write access is over."
 SET_BACK = "The wall clock was set back, which ended the write access."
 UNDO_OVER = "The time in which it could be taken back is over."
 
+NO_VALUES: Mapping[str, str] = MappingProxyType({})
 _T = TypeVar("_T")
 GrantState = Literal["ACTIVE", "EXPIRED", "CLOCK_JUMP"]
 Phase = Literal["ACTIVE", "UNDO_ONLY", "CLOSED"]
@@ -120,6 +122,7 @@ def activate(
         plan_digest=asked.request.plan_digest,
         acts=frozenset(act.digest() for act in plan.writes),
         undos=taken_back(plan),
+        slots=late.slots_of(plan),
         incident=incident,
         signed_by=people,
         activated_ms=now_ms,
@@ -181,8 +184,11 @@ def phase(grant: Grant, past: Past, wall_ms: int, boot_ms: int) -> Phase:
     return "UNDO_ONLY" if grant.undo_only or ended or clocks == "EXPIRED" else "ACTIVE"
 
 
-def why_not(grant: Grant, act: Act, attempt: int, past: Past, wall_ms: int, boot_ms: int) -> Refusal | None:
-    """Why this act may not start under this grant now; None when it may."""
+def why_not(
+    grant: Grant, act: Act, attempt: int, past: Past, wall_ms: int, boot_ms: int, values: Mapping[str, str] = NO_VALUES
+) -> Refusal | None:
+    """Why this act, as it was signed, may not start under this grant now; None when it may. `values` (slot -> value) are
+    what would be sent in its open places."""
     found = Refusals()
     now, ended = state(grant, wall_ms, boot_ms), past.end(grant.id)
     found.unless(now != "CLOCK_JUMP", "clock", SET_BACK, "Ask again.")
@@ -197,13 +203,17 @@ def why_not(grant: Grant, act: Act, attempt: int, past: Past, wall_ms: int, boot
         f"{act.id} is not what was signed.",
         "Ask again for the plan as it is now.",
     )
+    found.extend(_of_late(grant, act, past, values))
     _of_attempt(found, grant, act, attempt, past)
     _of_time(found, act, left_ms(grant, wall_ms, boot_ms), "Ask again for more time.")
     return found.all[0] if found.all else None
 
 
-def why_not_undo(grant: Grant, act: Act, attempt: int, past: Past, wall_ms: int, boot_ms: int) -> Refusal | None:
-    """Why this undo act may not start under this grant now; None when it may. The incident may be closed by then."""
+def why_not_undo(
+    grant: Grant, act: Act, attempt: int, past: Past, wall_ms: int, boot_ms: int, values: Mapping[str, str] = NO_VALUES
+) -> Refusal | None:
+    """Why this undo act may not start under this grant now; None when it may. The incident may be closed by then. Its
+    `values` are those that what it takes back was sent with."""
     found = Refusals()
     clocks, ended, now = state(grant, wall_ms, boot_ms), past.end(grant.id), phase(grant, past, wall_ms, boot_ms)
     again = "Ask again for the same plan."
@@ -230,6 +240,8 @@ def why_not_undo(grant: Grant, act: Act, attempt: int, past: Past, wall_ms: int,
         f"{act.id} has nothing to take back: {_named(takes_back)} was not permitted under this write access.",
         again,
     )
+    wrong = late_signed.why_not_undo(grant, act, values, takes_back, past) if takes_back else None
+    found.extend((wrong,) if wrong else ())
     running = sorted(takes_back & past.alive)
     found.unless(
         not running,
@@ -242,22 +254,56 @@ def why_not_undo(grant: Grant, act: Act, attempt: int, past: Past, wall_ms: int,
     return found.all[0] if found.all else None
 
 
-def spend(grant: Grant, act: Act, attempt: int, *, past: Past, wall_ms: int, boot_ms: int, permit_id: str) -> Permit:
-    """The permit for one act and one attempt. The caller has made it durable that it is spent. Raises Refused."""
-    return _issued(why_not(grant, act, attempt, past, wall_ms, boot_ms), grant, act, attempt, permit_id)
+def spend(
+    grant: Grant,
+    act: Act,
+    attempt: int,
+    *,
+    past: Past,
+    wall_ms: int,
+    boot_ms: int,
+    permit_id: str,
+    values: Mapping[str, str] = NO_VALUES,
+) -> Permit:
+    """The permit for one act and one attempt: for the act that was signed with `values` in its open places, and nothing
+    else. The caller has made it durable that it is spent. Raises Refused."""
+    refusal = why_not(grant, act, attempt, past, wall_ms, boot_ms, values)
+    return _issued(refusal, grant, act, attempt, permit_id, values)
 
 
 def spend_undo(
-    grant: Grant, act: Act, attempt: int, *, past: Past, wall_ms: int, boot_ms: int, permit_id: str
+    grant: Grant,
+    act: Act,
+    attempt: int,
+    *,
+    past: Past,
+    wall_ms: int,
+    boot_ms: int,
+    permit_id: str,
+    values: Mapping[str, str] = NO_VALUES,
 ) -> Permit:
     """As `spend`, for an undo act."""
-    return _issued(why_not_undo(grant, act, attempt, past, wall_ms, boot_ms), grant, act, attempt, permit_id)
+    refusal = why_not_undo(grant, act, attempt, past, wall_ms, boot_ms, values)
+    return _issued(refusal, grant, act, attempt, permit_id, values)
 
 
-def _issued(refusal: Refusal | None, grant: Grant, act: Act, attempt: int, permit_id: str) -> Permit:
+def sent(grant: Grant, act: Act, values: Mapping[str, str]) -> Act:
+    """The act that is sent: the signed one with `values` in its open places. Raises Refused where its slots refuse one."""
+    return act if act.complete else late.filled(act, grant.slots.get(act.digest(), ()), values)
+
+
+def _issued(
+    refusal: Refusal | None, grant: Grant, act: Act, attempt: int, permit_id: str, values: Mapping[str, str]
+) -> Permit:
     if refusal:
         refuse([refusal])
-    return Permit._issue(id=permit_id, grant=grant.id, run=grant.run, act_digest=act.digest(), attempt=attempt)
+    digest = sent(grant, act, values).digest()
+    return Permit._issue(id=permit_id, grant=grant.id, run=grant.run, act_digest=digest, attempt=attempt)
+
+
+def _of_late(grant: Grant, act: Act, past: Past, values: Mapping[str, str]) -> tuple[Refusal, ...]:
+    wrong = late_signed.why_not(grant, act, values, past) if act.digest() in grant.acts else None
+    return (wrong,) if wrong else ()
 
 
 def _of_attempt(found: Refusals, grant: Grant, act: Act, attempt: int, past: Past) -> None:

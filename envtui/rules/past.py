@@ -16,6 +16,7 @@ from envtui.core.events import (
     Entry,
     GrantActivated,
     GrantEnded,
+    LateAccepted,
     PermitSpent,
     Probed,
     Resolved,
@@ -30,6 +31,7 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
 
     `ended`: grants that ended, with the reason that counts. `tried`: the highest attempt of each act that was intended.
     `unknown`: (act id, attempt) of writes without a known outcome; `alive`: ids of acts of which something may still go on.
+    `accepted`: (grant, act id, slot, value) that a person let pass; `late`: the values of each attempt of an act, in order.
     `latest_ms`: the latest time in the entries.
     """
 
@@ -40,6 +42,8 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     unknown: frozenset[tuple[str, int]] = frozenset()
     alive: frozenset[str] = frozenset()
     latest_ms: int = 0
+    accepted: frozenset[tuple[str, str, str, str]] = frozenset()
+    late: Mapping[str, tuple[Mapping[str, str], ...]] = {}
 
     def end(self, grant: str) -> str:
         """Why a grant ended; '' while the ledger does not say that it did."""
@@ -53,6 +57,8 @@ def past(entries: Iterable[Entry]) -> Past:
     tried: dict[str, int] = {}
     unknown: dict[tuple[str, int], None] = {}
     alive: dict[str, None] = {}
+    accepted: set[tuple[str, str, str, str]] = set()
+    late: dict[str, tuple[Mapping[str, str], ...]] = {}
     latest = 0
     for entry in entries:
         latest = max(latest, entry.at_ms)
@@ -62,7 +68,10 @@ def past(entries: Iterable[Entry]) -> Past:
             case GrantEnded(grant=grant, reason=reason):
                 if grant not in ended or (reason in CLOSING and ended[grant] not in CLOSING):
                     ended[grant] = reason
-            case ActIntended(mode="write", act=act, attempt=attempt):
+            case LateAccepted(grant=grant, act=act, values=values):
+                accepted |= {(grant, act, name, value) for name, value in values.items()}
+            case ActIntended(mode="write", act=act, attempt=attempt) as intent:
+                late[act] = (*late.get(act, ()), intent.late)
                 tried[act] = max(attempt, tried.get(act, 0))
                 unknown[act, attempt] = None
                 alive[act] = None
@@ -79,6 +88,8 @@ def past(entries: Iterable[Entry]) -> Past:
         unknown=frozenset(unknown),
         alive=frozenset(alive),
         latest_ms=latest,
+        accepted=frozenset(accepted),
+        late=late,
     )
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from envtui.core.act import Act, Mode, Place, Plan, PlannedStep, Value
+from envtui.core.act import Act, Mode, Place, Plan, PlannedStep, Slot, Value
 from envtui.core.environment import Environment
 from envtui.core.errors import UsageError
+from envtui.core.pattern import safe_pattern
 from envtui.core.runbook import ManualStep, Runbook, Step, ValueType, WaitStep
 from envtui.core.shape import seconds
 
@@ -127,15 +128,16 @@ class _Planner:
         only = ""
         if step.if_:
             self._condition(step)
+        late = self._slots(step)
         if kind in ("ssh", "sql", "http"):
-            acts, instead, only = self.acts(doing(step), step.id, step.mode)
+            acts, instead, only = self.acts(doing(step), step.id, step.mode, late)
             acts, instead = self._lasting(step, kind, acts), self._lasting(step, kind, instead)
         elif isinstance(step, WaitStep):
             if (step.for_ is None) == (step.until is None):
                 raise UsageError(f"step {step.id}: needs either `for` or `until`.", "Say one of the two.")
             if step.until is not None:
                 acts, instead, only = self.acts(doing_of(step.until, step, "until"), step.id, "read")
-        undo, by_hand = self._undo(step)
+        undo, by_hand = self._undo(step, late)
         probe: tuple[Act, ...] = ()
         if step.probe is not None:
             probe = self.acts(doing_of(step.probe, step, "probe"), f"{step.id}.probe", "read")[0]
@@ -152,6 +154,7 @@ class _Planner:
             instead=instead,
             only=only,
             by_hand=by_hand,
+            late=late,
         )
 
     def _lasting(self, step: Step, kind: str, acts: tuple[Act, ...]) -> tuple[Act, ...]:
@@ -169,15 +172,48 @@ class _Planner:
         idle = seconds(step.idle_timeout) if step.idle_timeout is not None else 0.0
         return tuple(msgspec.structs.replace(act, idle_timeout=idle, detach=step.detach) for act in acts)
 
-    def _undo(self, step: Step) -> tuple[tuple[Act, ...], str]:
+    def _slots(self, step: Step) -> tuple[Slot, ...]:
+        """What captured values must be like to stand in this write. Raises UsageError for a slot that nothing can fill."""
+        found: list[Slot] = []
+        for late in step.late:
+            where, name = f"step {step.id}, late {late.name}", f"vars.{late.name}"
+            if step.mode != "write":
+                raise UsageError(f"{where}: slots are for writes.", "A read uses what was captured as it is.")
+            if not self.scope.comes(name):
+                raise UsageError(f"{where}: no step captures ${{{name}}}.", "A step must capture it, or ask for it.")
+            kind = self.scope.type_of(name)
+            if late.type in ("secret", "enum") or late.type != kind:
+                raise UsageError(
+                    f"{where}: its type is {late.type}, and ${{{name}}} is captured as {kind}.", "Say the same of both."
+                )
+            try:
+                safe_pattern(late.pattern)
+            except UsageError as error:
+                raise UsageError(f"{where}: {error.message}", error.remedy) from error
+            if any(slot.name == late.name for slot in found):
+                raise UsageError(f"{where}: it is declared twice.", "Declare it once.")
+            found.append(
+                Slot(
+                    name=late.name,
+                    type=late.type,
+                    pattern=late.pattern,
+                    max_length=late.max_length,
+                    fixed=late.fixed,
+                )
+            )
+        return tuple(found)
+
+    def _undo(self, step: Step, late: tuple[Slot, ...]) -> tuple[tuple[Act, ...], str]:
         if step.undo is None:
             return (), ""
         what = doing_of(step.undo, step, "undo")
         if what.kind == "manual":
             return (), prose(what.instructions or "", self._shown())
-        return self.acts(what, f"{step.id}.undo", "write")[0], ""
+        return self.acts(what, f"{step.id}.undo", "write", late)[0], ""
 
-    def acts(self, what: Doing, step_id: str, mode: Mode) -> tuple[tuple[Act, ...], tuple[Act, ...], str]:
+    def acts(
+        self, what: Doing, step_id: str, mode: Mode, late: tuple[Slot, ...] = ()
+    ) -> tuple[tuple[Act, ...], tuple[Act, ...], str]:
         """(what runs, what may run instead when a member is unreachable, the place that names the one that runs)."""
         defaults = self.book.defaults
         target = what.target or defaults.target
@@ -198,8 +234,8 @@ class _Planner:
         host = what.host if what.host is not None else defaults.host
         chosen, others, only = self._members(what, all_places, host, mode)
         return (
-            tuple(self._act(what, place, step_id, mode) for place in chosen),
-            tuple(self._act(what, place, step_id, mode) for place in others),
+            tuple(self._act(what, place, step_id, mode, late) for place in chosen),
+            tuple(self._act(what, place, step_id, mode, late) for place in others),
             only,
         )
 
@@ -230,7 +266,7 @@ class _Planner:
             raise UsageError(f"{what.where}: {found[0].target} has no member {host!r}.", f"There are: {members}.")
         return named, (), ""
 
-    def _act(self, what: Doing, place: Place, step_id: str, mode: Mode) -> Act:
+    def _act(self, what: Doing, place: Place, step_id: str, mode: Mode, late: tuple[Slot, ...]) -> Act:
         act = Act(
             step=step_id,
             mode=mode,
@@ -239,8 +275,9 @@ class _Planner:
             timeout=seconds(what.timeout or self.book.defaults.timeout or f"{DEFAULT_TIMEOUT:.0f}s"),
         )
         if mode == "write":
+            slots = {f"vars.{slot.name}" for slot in late}
             for name in act.places():
-                if name != _INCIDENT:
+                if name != _INCIDENT and name not in slots:
                     raise _open(what, name)
         return act
 
@@ -259,7 +296,7 @@ class _Planner:
 def _open(what: Doing, name: str) -> UsageError:
     return UsageError(
         f"{what.where}: ${{{name}}} is known only when the run is there, and a write is signed before.",
-        "Make it a parameter: read first, then run the book with what was found.",
+        "Declare it under `late`, with a pattern; or make it a parameter, read first and run the book with what was found.",
     )
 
 

@@ -18,14 +18,36 @@ class ReadyRead(msgspec.Struct, frozen=True):
     acts: tuple[Act, ...]
 
 
+class LateValue(msgspec.Struct, frozen=True, kw_only=True):
+    """A captured value that is about to be sent in a write. `signed` None: none was known when it was signed. `asks`: it is
+    another one than that, and nobody has said yet that it may be sent. `step`: the one that found it."""
+
+    name: str
+    value: str
+    member: str
+    signed: str | None = None
+    asks: bool = False
+    step: str = ""
+
+
 class ReadyWrite(msgspec.Struct, frozen=True):
-    """The next act of a write step. Without a grant that covers it, `why_not` says what is missing."""
+    """The next act of a write step, as it was planned. Without a grant that covers it, `why_not` says what is missing.
+
+    `late`: the values that fill its open places. `held`: why it is not sent as things are, under whatever grant.
+    """
 
     step: str
     act: Act
     granted: bool
     why_not: str = ""
     attempt: int = 1
+    late: tuple[LateValue, ...] = ()
+    held: str = ""
+
+    @property
+    def asks(self) -> tuple[LateValue, ...]:
+        """Values of which a person must say first that they may be sent."""
+        return tuple(each for each in self.late if each.asks)
 
 
 class ReadyUndo(msgspec.Struct, frozen=True):

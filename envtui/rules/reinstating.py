@@ -12,6 +12,7 @@ from envtui.core.access import Grant, Terms, VerifiedRequest, VerifiedSignOff
 from envtui.core.act import Plan
 from envtui.core.events import GrantActivated
 
+from . import late
 from .conditions import Refusals, examine, refuse
 from .grants import JUMP_MS, UNDO_OVER, signed_for, taken_back
 from .past import CLOSING, Past
@@ -74,6 +75,7 @@ def reinstate(
         plan_digest=request.plan_digest,
         acts=frozenset(),
         undos=taken_back(plan),
+        slots=late.slots_of(plan),
         incident=incident,
         signed_by=people,
         activated_ms=at_ms,

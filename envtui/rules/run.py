@@ -19,6 +19,7 @@ from envtui.core.events import (
     Entry,
     GrantActivated,
     GrantEnded,
+    LateAccepted,
     Noted,
     PermitSpent,
     PickOffered,
@@ -153,8 +154,13 @@ def _about_access(run: Run, event: object) -> Run:
                 nonce=event.nonce,
                 break_glass=event.break_glass,
                 review_by_ms=event.review_by_ms,
+                waived=frozenset(event.waived),
+                late=event.late,
             )
             return _replace(run, grant=grant)
+        case LateAccepted() if run.grant is not None and run.grant.id == event.grant:
+            let = {(event.act, name, value) for name, value in event.values.items()}
+            return _replace(run, grant=_replace(run.grant, accepted=run.grant.accepted | let))
         case PermitSpent():
             use = (event.act_digest, event.attempt)
             run = _replace(run, permits=run.permits | {use})

@@ -44,6 +44,7 @@ class ActState(msgspec.Struct, frozen=True, kw_only=True):
     found_why: str = ""
     dead: bool = False
     undone: bool = False
+    late: tuple[tuple[str, str], ...] = ()  # slot and value of what was sent last
 
     @property
     def running(self) -> bool:
@@ -104,6 +105,9 @@ class GrantState(msgspec.Struct, frozen=True, kw_only=True):
     break_glass: bool = False  # nobody else signed
     review_by_ms: int = 0  # of a break-glass: until when somebody else looks at it
     told: str = ""  # of a break-glass: whether people were called, in words; '' while that is not known
+    waived: frozenset[str] = frozenset()  # required reads that may be left out
+    late: dict[str, str] = {}  # slot -> the value that was known when it was signed
+    accepted: frozenset[tuple[str, str, str]] = frozenset()  # (act, slot, value) that a person let pass since
 
     @property
     def acts_left(self) -> int:

@@ -65,7 +65,6 @@ def _of_step(step: Step) -> Iterator[str]:
         "each": step.each is not None,
         "retry": step.retry > 0,
         "fanout": step.fanout is not None,
-        "late": bool(step.late),
         "see": isinstance(step, ManualStep) and step.see is not None,
         "check": isinstance(step, HttpStep) and step.check is not None,
         "probe.check": step.probe is not None and step.probe.check is not None,

@@ -18,6 +18,7 @@ from envtui.core.events import (
     GrantActivated,
     GrantEnded,
     IdentityShown,
+    LateAccepted,
     Noted,
     PermitSpent,
     PickOffered,
@@ -97,6 +98,9 @@ def in_words(event: Event) -> str:
         case Answered():
             said = " ".join(part for part in (event.answer, inputs_in_words(event.values)) if part)
             return f"{event.step}: {event.by or 'somebody'} answered {said}"
+        case LateAccepted():
+            said = ", ".join(f"{name} = {value}" for name, value in event.values.items())
+            return f"{event.act}: {event.by or 'somebody'} lets it be sent with {said}, other than what was signed"
         case WaitStarted():
             return f"{event.step}: waiting until {stamp(event.until_ms)}"
         case Noted():

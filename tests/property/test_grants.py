@@ -56,6 +56,7 @@ TAKES_BACK = frozenset({"revert@gw1", "restart@gw1"})
 
 def grant(undo_only: bool = False) -> Grant:
     return Grant._issue(
+        slots={},
         id="R1",
         request=REQUEST,
         run="RUN1",

@@ -117,7 +117,6 @@ def test_a_field_that_is_not_run_yet_is_marked() -> None:
     for title, field in [
         ("Book", "gates"),
         ("Step", "needs"),
-        ("Write step", "late"),
         ("http", "check"),
         ("Capture", "to"),
     ]:
