@@ -6,7 +6,7 @@ What a session is made of is in `opening`, which is imported when the first envi
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from envtui.core.access import Operator
 from envtui.core.environment import SshTarget
 from envtui.core.errors import InvalidFiles, Problem, UsageError
+from envtui.core.events import Entry
 from envtui.core.tree import Tree
 from envtui.engine.lobby import Lobby, card, ordered
 from envtui.outside import allowed_signers
@@ -21,6 +22,7 @@ from envtui.outside.config import UserConfig, load
 from envtui.outside.paths import Paths
 from envtui.outside.trees.load import Forest, errors, read_forest
 from envtui.outside.trees.trust import Trust, TrustStatus
+from envtui.rules.break_glass import owed
 from envtui.rules.lint import check
 from envtui.rules.run import fold_all
 from envtui.rules.state import Run
@@ -64,14 +66,16 @@ class World(msgspec.Struct, frozen=True):
         problems = self.problems(forest)
         trees = ordered(tuple(forest.trees.values()))
         last = len(trees) - 1
+        recorded = [self._recorded(tree.environment.name) for tree in trees]
         cards = tuple(
             card(
                 tree,
                 order,
                 last,
                 self.trust(tree).word,
-                self.runs(tree.environment.name),
+                fold_all(recorded[order]),
                 [p for p in problems if p.file.startswith(f"{tree.root}/")],
+                owed(recorded[order]),
             )
             for order, tree in enumerate(trees)
         )
@@ -79,9 +83,12 @@ class World(msgspec.Struct, frozen=True):
 
     def runs(self, environment: str) -> tuple[Run, ...]:
         """The runs in an environment's ledger, read without opening anything."""
+        return fold_all(self._recorded(environment))
+
+    def _recorded(self, environment: str) -> Sequence[Entry]:
         from envtui.outside.ledger import read_entries
 
-        return fold_all(read_entries(self.paths.ledger(environment)))
+        return read_entries(self.paths.ledger(environment))
 
     def trust(self, tree: Tree) -> TrustStatus:
         """How the tree compares with what this user accepted."""

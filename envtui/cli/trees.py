@@ -93,12 +93,16 @@ def _list(environment: str | None, as_json: bool) -> int:
     forest = _forest()
     if environment is None:
         for name, tree in forest.trees.items():
+            debts = _debts(name)
             row = {"environment": name, "purpose": tree.environment.purpose, "books": len(tree.books)}
             print(
-                json.dumps(row)
+                json.dumps(row | {"to_review": len(debts)})
                 if as_json
                 else clean_line(f"{name}  {_count(len(tree.books), 'book')}  {tree.environment.purpose}")
             )
+            if not as_json:
+                for line in debts:
+                    print(f"  {line}")
         return 0
     for book in sorted(_tree(forest, environment).books.values(), key=lambda each: each.path):
         runbook = book.runbook
@@ -110,6 +114,24 @@ def _list(environment: str | None, as_json: bool) -> int:
             mark = f"{writes}W" if writes else "R "
             print(clean_line(f"{mark}  {'/'.join(filter(None, (book.folder, runbook.id)))}  {runbook.title}"))
     return 0
+
+
+def _debts(environment: str) -> list[str]:
+    """A line for each break-glass in this user's ledger that nobody reviewed. A ledger that cannot be read is said."""
+    from envtui.core.errors import EnvtuiError
+    from envtui.outside.system_clock import SystemClock
+
+    from .ledger import debts_of, told_debt
+
+    path = Paths.from_environment().state / environment / "ledger.sqlite3"
+    if not path.is_file():
+        return []
+    try:
+        owed = debts_of(path)
+    except EnvtuiError as error:
+        _say(f"The ledger of {environment} cannot be read: {error}")
+        return []
+    return [told_debt(environment, debt, SystemClock().wall_ms(), None) for debt in owed]
 
 
 def _show(name: str) -> int:

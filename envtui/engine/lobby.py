@@ -11,6 +11,7 @@ from envtui.core.environment import AccessPolicy
 from envtui.core.errors import Problem
 from envtui.core.tree import Tree
 from envtui.core.tree import ordered as ordered
+from envtui.rules.break_glass import Debt
 from envtui.rules.state import Run
 
 Shape = Literal["light", "double", "heavy"]
@@ -35,6 +36,7 @@ class Card(msgspec.Struct, frozen=True):
     in_doubt: tuple[Run, ...]
     open: tuple[Run, ...]
     problems: tuple[Problem, ...]
+    debts: tuple[Debt, ...] = ()  # break-glasses that nobody reviewed
 
     @property
     def shape(self) -> Shape:
@@ -55,13 +57,27 @@ class Lobby(msgspec.Struct, frozen=True):
         """(environment, run) of everything that must be looked at before anything else."""
         return tuple((card.name, run) for card in self.cards for run in card.in_doubt)
 
+    @property
+    def to_review(self) -> tuple[tuple[str, Debt], ...]:
+        """(environment, break-glass) of everything that nobody reviewed, the most urgent first."""
+        found = ((card.name, debt) for card in self.cards for debt in card.debts)
+        return tuple(sorted(found, key=lambda each: each[1].due_ms))
+
 
 def shape(order: int, last: int) -> Shape:
     """The border of an environment: light for the first, heavy for the last, double between; never colour alone."""
     return "heavy" if order == last and last > 0 else "light" if order == 0 else "double"
 
 
-def card(tree: Tree, order: int, last: int, trust: TrustWord, runs: Sequence[Run], problems: Sequence[Problem]) -> Card:
+def card(
+    tree: Tree,
+    order: int,
+    last: int,
+    trust: TrustWord,
+    runs: Sequence[Run],
+    problems: Sequence[Problem],
+    debts: Sequence[Debt] = (),
+) -> Card:
     """The summary of one tree and its ledger."""
     environment = tree.environment
     return Card(
@@ -78,6 +94,7 @@ def card(tree: Tree, order: int, last: int, trust: TrustWord, runs: Sequence[Run
         in_doubt=tuple(run for run in runs if run.in_doubt),
         open=tuple(run for run in runs if run.word is None and not run.in_doubt),
         problems=tuple(problems),
+        debts=tuple(debts),
     )
 
 

@@ -313,11 +313,19 @@ class EnvironmentSession:
         return await self.start(plan, asked=fold(await self.ways.journal.read(plan.run), plan.run))
 
     async def ask_write(
-        self, task: RunTask, incident: str, reason: str, ttl_ms: int = 0, waiting: Callable[[str], None] = quiet
+        self,
+        task: RunTask,
+        incident: str,
+        reason: str,
+        ttl_ms: int = 0,
+        waiting: Callable[[str], None] = quiet,
+        break_glass: bool = False,
     ) -> tuple[Request, str]:
         """Ask for write access to a run that goes on; the run's plan becomes the one under that incident."""
         plan = self.with_incident(task.plan, incident)
-        asked = await self.access.ask(plan, incident, reason, ttl_ms, task=task, waiting=waiting)
+        asked = await self.access.ask(
+            plan, incident, reason, ttl_ms, task=task, waiting=waiting, break_glass=break_glass
+        )
         task.plan = plan
         return asked
 

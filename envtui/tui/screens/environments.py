@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -17,12 +18,13 @@ from envtui.core.text import clean
 
 from .. import actions
 from ..framed import FramedScreen, words
-from ..moments import ago
+from ..moments import ago, moment
 from ..theme import TONE
 from ..widgets.rows import BLANK, Rows, line, row
 
 if TYPE_CHECKING:
     from envtui.engine.lobby import Card, Lobby
+    from envtui.rules.break_glass import Debt
 
 
 class CardView(Static, can_focus=True):
@@ -119,6 +121,13 @@ class EnvironmentsScreen(FramedScreen):
                 f"{len(lobby.in_doubt)} in doubt, {clean(run.title)} in {name} first: its outcome is not known. Open it before anything else.",
                 "$tone-bad",
             )
+        elif lobby.to_review:
+            name, debt = lobby.to_review[0]
+            self.now(
+                "!",
+                f"The break-glass of {clean(debt.person, 60)} in {name} is not reviewed: envtui review {name}",
+                "$tone-bad",
+            )
         elif lobby.problems:
             self.now(
                 "check", f"{len(lobby.problems)} problems in the trees; `envtui check` names each place.", "$tone-bad"
@@ -154,9 +163,18 @@ def _state(card: Card) -> str:
     """What matters before anything else, where it is seen in the smallest terminal too."""
     if card.in_doubt:
         return f"{len(card.in_doubt)} in doubt"
+    if card.debts:
+        return f"{len(card.debts)} break-glass to review"
     if card.problems:
         return f"{len(card.problems)} problems"
     return {"new": "not accepted yet", "changed": "changed: not accepted"}.get(card.trust, "read-only")
+
+
+def _debt(debt: Debt) -> str:
+    """A break-glass of one's own that nobody reviewed, and until when somebody has to."""
+    now_ms = round(time.time() * 1000)
+    due = f"{'OVERDUE since' if debt.overdue(now_ms) else 'due'} {moment(debt.due_ms)}"
+    return clean(f"break-glass by {debt.person}, {due}", 120)
 
 
 def _card(card: Card) -> Rows:
@@ -170,6 +188,7 @@ def _card(card: Card) -> Rows:
     if card.problems:
         facts.append(("check", f"{len(card.problems)} problems", "$tone-bad"))
     facts[:0] = [("in doubt", clean(run.title, 60), "bold $tone-bad") for run in card.in_doubt[:2]]
+    facts[len(card.in_doubt[:2]) : 0] = [("to review", _debt(debt), "bold $tone-bad") for debt in card.debts[:2]]
     if card.runs:
         last = card.runs[0]
         facts.append(("last run", f"{clean(last.book, 40)} · {(last.word or 'open').lower()}", "$tone-text"))
