@@ -6,7 +6,7 @@
 
 Requester, before:
     ask(plan, incident_id, reason, ttl_ms, *, terms, signer, tracker, journal, clock, waiting, full=False,
-        break_glass=False) -> (Request, block)
+        break_glass=False, waivers=(), late=None) -> (Request, block)
         Looks the incident up, checks reason and ttl, signs, journals Requested. ttl_ms 0: the policy's maximum.
         `plan` is final: Plan.incident and Plan.date are filled by the caller, Plan.operator is the person of the signer's key.
 Approver (another client, or beside you: then with the approver's signer):
@@ -34,7 +34,7 @@ All raise Refused with a way out; UsageError for a block that is none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -49,6 +49,7 @@ from envtui.core.access import (
     Terms,
     VerifiedRequest,
     VerifiedSignOff,
+    Waiver,
     fingerprint,
 )
 from envtui.core.act import Plan
@@ -110,10 +111,13 @@ async def ask(
     waiting: Waiting,
     full: bool = False,
     break_glass: bool = False,
+    waivers: Sequence[Waiver] = (),
+    late: Mapping[str, str] | None = None,
 ) -> tuple[Request, str]:
     """Asks for write access to exactly this plan: the signed request and its block. Journals Requested.
 
-    With `break_glass` nobody else is asked. What the requester owes of earlier ones is in the request.
+    With `break_glass` nobody else is asked. What the requester owes of earlier ones is in the request. `late`: slot -> the
+    value that is known by now.
 
     Raises Refused with every reason why nobody could sign it, TimedOut when the key is not touched.
     """
@@ -163,7 +167,10 @@ async def ask(
         machine=terms.machine,
         break_glass=break_glass,
         debts=debts,
+        waivers=tuple(waivers),
+        late=dict(late or {}),
     )
+    conditions.refuse(conditions.of_plan(request, plan))
     body = grants.request_bytes(request)
     grants.parse_request(body)  # its size above all: a request that no reader takes must not be signed
     signature = await signer.sign(values.namespace("request", terms.environment), body, waiting)
@@ -298,6 +305,8 @@ async def activate(
             acts=len(grant.acts),
             nonce=request.nonce,
             break_glass=request.break_glass,
+            waived=tuple(waiver.step for waiver in request.waivers),
+            late=request.late,
             review_by_ms=glass.review_by_ms(terms.policy, clock.wall_ms()) if request.break_glass else 0,
         )
     )

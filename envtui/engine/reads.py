@@ -156,7 +156,9 @@ class ReadSteps:
                 return
             if self._ways.clock.wall_ms() + round(seconds(poll.every) * 1000) > deadline:
                 if tally.lacks:
-                    await self._task.append(ended(self._task.run.id, failing(step, "FAILED", tally.lacks)))
+                    await self._task.append(
+                        ended(self._task.run.id, failing(self._task.run, step, "FAILED", tally.lacks))
+                    )
                 return
             if self._stopping.asked or await self._stopping.pause(seconds(poll.every)):
                 # Looking was stopped by a person: that is how a poll is meant to end, not a cancellation.

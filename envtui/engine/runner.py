@@ -56,6 +56,7 @@ from envtui.rules.proposals import (
 from envtui.rules.run import RESUME, STAYS, apply
 from envtui.rules.state import Run
 from envtui.rules.values import typed_answer
+from envtui.rules.waiving import waived
 
 from .acting import Acting
 from .reads import ReadSteps, ended
@@ -298,6 +299,8 @@ class RunTask:
             elif isinstance(step, ManualStep):
                 if step.mode == "write" and not self.run.write_active:
                     raise NeedsWrite(f"Step {step_id} changes something by hand.", "Ask for write access first.")
+                if proposed.held:
+                    raise Refused(f"Step {step_id} is not done yet: {proposed.held}")
                 if step.confirm and answer != step.confirm:
                     raise UsageError(f"Step {step_id} is confirmed by typing: {step.confirm}", "Type it in full.")
                 given = {
@@ -336,28 +339,39 @@ class RunTask:
             elif step_id == RESUME and choice == "stop":
                 await self.append(StopAsked(run=self.run.id, why=proposed.why, by=by or self.run.operator))
             elif choice == "skip":
-                await self.append(
-                    StepEnded(run=self.run.id, step=step_id, word="SKIPPED", why=f"after failing: {proposed.why}")
-                )
+                said = f"after failing: {proposed.why}"
+                if self.step_of(step_id).required:
+                    said = f"{self._waived(step_id)}; {said}"
+                await self.append(StepEnded(run=self.run.id, step=step_id, word="SKIPPED", why=said))
             elif choice == "stop":
                 await self.append(StepEnded(run=self.run.id, step=step_id, word="FAILED", why=proposed.why, goto=STAYS))
             return await self.settle()
 
     async def skip(self, reason: str) -> Next:
-        """Leave the current step out, with a reason. A required one cannot be skipped."""
+        """Leave the current step out, with a reason. A required one only where that was signed, for the reason signed."""
         async with self.lock:
             state = self.run.current
             if state is None or self.run.word is not None or self.run.in_doubt:
                 raise UsageError("There is no step to skip.", "")
             step = self.step_of(state.id)
             if step.required:
-                raise Refused(f"Step {state.id} is required.", "Do it, or stop the run.")
+                reason = self._waived(state.id)
             if len(reason.strip()) < 3:
                 raise UsageError("Skipping needs a reason.", "Say why in a few words; it goes into the ledger.")
             if any(a.intended for a in state.acts) and state.mode == "write":
                 raise Refused(f"Step {state.id} has begun to write.", "It cannot be skipped any more.")
             await self.append(StepEnded(run=self.run.id, step=state.id, word="SKIPPED", why=reason.strip()))
             return await self.settle()
+
+    def _waived(self, step_id: str) -> str:
+        """The signed reason for which a required step is left out. Raises Refused when none was signed."""
+        if not waived(self.run, step_id):
+            raise Refused(
+                f"Step {step_id} is required.", "Do it, stop the run, or ask for write access with a waiver of it."
+            )
+        from .waived import reason
+
+        return f"waived: {reason(self.run, step_id)}"
 
     async def note(self, text: str, by: str = "") -> None:
         """A remark for whoever reads the ledger."""

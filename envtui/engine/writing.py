@@ -11,13 +11,15 @@ import asyncio
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
-from envtui.core.access import Grant, Permit, Request, Terms
+from envtui.core.access import Grant, Permit, Request, Terms, Waiver
 from envtui.core.act import Act, Plan
 from envtui.core.errors import EnvtuiError, NeedsWrite, Refused, UsageError
 from envtui.core.events import GrantEnded, PermitSpent, SignedOff, SignOffRefused
 from envtui.core.ports import Journal
+from envtui.rules import late
 from envtui.rules.grants import NO_VALUES
 from envtui.rules.past import past
+from envtui.rules.run import fold
 
 from . import access
 from .keeping import Keeper
@@ -53,8 +55,13 @@ class WriteAccess:
         waiting: Callable[[str], None] = quiet,
         full: bool = False,
         break_glass: bool = False,
+        waivers: Sequence[Waiver] = (),
     ) -> tuple[Request, str]:
-        """A signed request for exactly this plan, and the block that carries it. With `break_glass` nobody else signs."""
+        """A signed request for exactly this plan, and the block that carries it. With `break_glass` nobody else signs.
+
+        What the run has captured for its late slots by now is in it.
+        """
+        run = task.run if task is not None else fold(await self._ways.journal.read(plan.run), plan.run)
         return await access.ask(
             plan,
             incident,
@@ -68,6 +75,8 @@ class WriteAccess:
             waiting=waiting,
             full=full,
             break_glass=break_glass,
+            waivers=waivers,
+            late=late.known(run, plan),
         )
 
     async def review(self, block: str) -> access.Review:
@@ -162,7 +171,7 @@ class WriteAccess:
         )
         return grant
 
-    async def spend(self, task: RunTask, act: Act, attempt: int, late: Mapping[str, str] = NO_VALUES) -> Permit:
+    async def spend(self, task: RunTask, act: Act, attempt: int, values: Mapping[str, str] = NO_VALUES) -> Permit:
         """A permit for one attempt of a forward act, consumed in the ledger before it is returned. Raises NeedsWrite, Refused."""
         grant = self._grants.get(task.run.id)
         if grant is None:
@@ -176,13 +185,13 @@ class WriteAccess:
                 tracker=self._ways.tracker,
                 journal=self._journal(task),
                 clock=self._ways.clock,
-                late=late,
+                late=values,
             )
         except Refused:
             await self._put_by(task, grant)
             raise
 
-    async def spend_undo(self, task: RunTask, act: Act, attempt: int, late: Mapping[str, str] = NO_VALUES) -> Permit:
+    async def spend_undo(self, task: RunTask, act: Act, attempt: int, values: Mapping[str, str] = NO_VALUES) -> Permit:
         """A permit for one attempt of an undo act: under the run's write access, or under what is left of the one that did
         what is taken back, also when that was another process's. Raises NeedsWrite where nothing of the step was
         permitted, Refused with the reason where it is not permitted any more.
@@ -200,7 +209,7 @@ class WriteAccess:
                     tracker=self._ways.tracker,
                     journal=self._journal(task),
                     clock=self._ways.clock,
-                    late=late,
+                    late=values,
                 )
             except EnvtuiError as error:
                 if not isinstance(error, Refused | UsageError):

@@ -24,7 +24,7 @@ from envtui.core.errors import Refused
 from envtui.core.ports import Signature
 from envtui.core.shape import seconds, span
 
-from . import break_glass, late_signed
+from . import break_glass, late_signed, waiving
 from .refusals import Refusals as Refusals
 from .refusals import refuse as refuse
 
@@ -177,6 +177,7 @@ def of_plan(request: Request, plan: Plan) -> tuple[Refusal, ...]:
     )
     if not found.all:
         found.extend(late_signed.of_late(request, plan))
+        found.extend(waiving.of_waivers(request.waivers, plan))
     return found.all
 
 

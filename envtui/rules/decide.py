@@ -12,7 +12,7 @@ from envtui.core.events import Word
 from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step, WaitStep
 from envtui.core.shape import seconds
 
-from . import late, undo
+from . import late, undo, waiving
 from .condition import holds
 from .plan import known
 from .proposals import (
@@ -81,10 +81,11 @@ def decide(run: Run, plan: Plan, book: Runbook) -> Next:
         if state.answer:
             return EndStep(state.id, "OK", goto=step.next or "")
         said = prose(step.instructions, values(run, plan))
-        return NeedsAnswer(state.id, {}, dict(step.ask), said, step.confirm or "")
+        held = waiving.why_held(run, plan, book, state.id) if step.mode == "write" else ""
+        return NeedsAnswer(state.id, {}, dict(step.ask), said, step.confirm or "", held)
     if state.kind == "wait" and not planned.acts:
         return _wait(step, state)
-    return _acts(run, plan, step, state, planned)
+    return _acts(run, plan, book, step, state, planned)
 
 
 def _wait(step: Step, state: StepState) -> Next:
@@ -94,21 +95,23 @@ def _wait(step: Step, state: StepState) -> Next:
     return StartWait(state.id, seconds(step.for_ or "0s"))
 
 
-def _acts(run: Run, plan: Plan, step: Step, state: StepState, planned: PlannedStep) -> Next:
+def _acts(run: Run, plan: Plan, book: Runbook, step: Step, state: StepState, planned: PlannedStep) -> Next:
     by_id = {act.id: act for act in planned.acts}
     if step.mode == "write":
         bad = next((a for a in state.acts if a.word not in (None, "OK")), None)
         if bad is not None:
-            return failing(step, bad.word or "FAILED", f"{bad.member}: {bad.why}")
+            return failing(run, step, bad.word or "FAILED", f"{bad.member}: {bad.why}")
         pending = next((a for a in state.acts if not a.intended), None)
         if pending is not None:
             if pending.counted >= step.attempts and not step.repeatable:
                 tried = "once" if pending.counted == 1 else f"{pending.counted} times"
-                return failing(step, "REFUSED", f"{pending.member}: it was written {tried} already (`attempts`)")
+                return failing(run, step, "REFUSED", f"{pending.member}: it was written {tried} already (`attempts`)")
             act = by_id[pending.id]
             granted, why_not = _granted(run)
             values_ = late.about_to(run, act, planned.late)
-            held = "" if act.complete else late.held(act, planned, pending, values_, granted)
+            held = waiving.why_held(run, plan, book, state.id)
+            if not held and not act.complete:
+                held = late.held(act, planned, pending, values_, granted)
             return ReadyWrite(state.id, act, granted, why_not, _attempt(run, act, pending), values_, held)
         return EndStep(state.id, "OK", goto=step.next or "")
     pending_reads = tuple(by_id[a.id] for a in _wanted(run, plan, state, planned) if a.word is None)
@@ -120,12 +123,12 @@ def _acts(run: Run, plan: Plan, step: Step, state: StepState, planned: PlannedSt
         return NeedsPick(state.id, offer.name, offer.columns, offer.rows, many)
     wanted = _wanted(run, plan, state, planned)
     if not wanted:
-        return failing(step, "FAILED", f"{planned.only} names no member of the target")
+        return failing(run, step, "FAILED", f"{planned.only} names no member of the target")
     bad = next((a for a in wanted if a.word != "OK"), None)
     one_is_enough = bool(getattr(getattr(step, "expect", None), "any_host", False))
     if bad is None or (one_is_enough and any(a.word == "OK" for a in wanted)):
         return EndStep(state.id, "OK", goto=step.next or "")
-    return failing(step, bad.word or "FAILED", f"{bad.member}: {bad.why}")
+    return failing(run, step, bad.word or "FAILED", f"{bad.member}: {bad.why}")
 
 
 def _wanted(run: Run, plan: Plan, state: StepState, planned: PlannedStep) -> tuple[ActState, ...]:
@@ -223,9 +226,10 @@ def _ending(run: Run, plan: Plan, book: Runbook, word: Word, why: str) -> Next:
     return Finish(word, why)
 
 
-def failing(step: Step, word: Word, why: str) -> EndStep:
-    """The end of a step that failed, leading where its book says."""
-    if step.on_failure == "ask":
+def failing(run: Run, step: Step, word: Word, why: str) -> EndStep:
+    """The end of a step that failed, leading where its book says; a person is asked where it was signed that it may."""
+    passes = step.required and step.mode == "read" and not step.on_failure.startswith("goto:")
+    if step.on_failure == "ask" or (passes and waiving.waived(run, step.id)):
         return EndStep(step.id, word, why, ASKS)
     if step.on_failure.startswith("goto:"):
         return EndStep(step.id, word, why, step.on_failure.removeprefix("goto:"))
@@ -234,12 +238,13 @@ def failing(step: Step, word: Word, why: str) -> EndStep:
 
 def _choices(run: Run, plan: Plan, step: Step, state: StepState) -> tuple[str, ...]:
     undoable = ("undo",) if undo.undoable(run, plan) else ()
+    skip = ("skip",) if not step.required or waiving.waived(run, step.id) else ()
     if state.mode != "write":
-        return ("retry", "skip", *undoable, "stop")
+        return ("retry", *skip, *undoable, "stop")
     bad = [act for act in state.acts if act.word not in (None, "OK")]
     again = step.repeatable or all(act.untouched or act.counted < step.attempts for act in bad)
     look = step.probe is not None and any(act.touched for act in bad)
-    return (*(("retry",) if again else ()), *(("look",) if look else ()), "skip", *undoable, "stop")
+    return (*(("retry",) if again else ()), *(("look",) if look else ()), *skip, *undoable, "stop")
 
 
 def _finish(run: Run, plan: Plan, book: Runbook) -> Next:

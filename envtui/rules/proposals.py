@@ -90,13 +90,17 @@ class Following(msgspec.Struct, frozen=True):
 
 
 class NeedsAnswer(msgspec.Struct, frozen=True):
-    """A person chooses (`options`: label -> where it leads) or does something and says so (`ask`: name -> type)."""
+    """A person chooses (`options`: label -> where it leads) or does something and says so (`ask`: name -> type).
+
+    `held`: why what they would change is not to be changed yet.
+    """
 
     step: str
     options: Mapping[str, str]
     ask: Mapping[str, str]
     instructions: str
     confirm: str = ""
+    held: str = ""
 
 
 class NeedsPick(msgspec.Struct, frozen=True):
