@@ -28,6 +28,7 @@ from envtui.rules.run import fold_all
 from envtui.rules.state import Run
 
 if TYPE_CHECKING:
+    from envtui.core.policy import Judgement
     from envtui.engine.session import EnvironmentSession
     from envtui.outside.ssh.ahead import Ahead
 
@@ -94,9 +95,22 @@ class World(msgspec.Struct, frozen=True):
         """How the tree compares with what this user accepted."""
         return Trust(self.paths.trust).status(tree)
 
-    def accept(self, tree: Tree) -> None:
-        """Accept the tree as it was read and shown."""
-        Trust(self.paths.trust).accept(tree)
+    async def judge(self, tree: Tree) -> Judgement:
+        """What the owners say of the tree's policy, against the one that this user accepted. Raises InvalidFiles, NotTrusted."""
+        from envtui.outside.ssh_keygen import Keygen, KeygenVerifier
+        from envtui.outside.system_clock import SystemClock
+        from envtui.owning import change_of, judge
+
+        clock, keygen = SystemClock(), Keygen(self.variables)
+        change = change_of(Trust(self.paths.trust), tree)
+        return await judge(change, tree, lambda roster: KeygenVerifier(roster, clock, keygen), clock)
+
+    def accept(self, tree: Tree, judgement: Judgement | None = None) -> None:
+        """Accept the tree as it was read and shown. Raises NotTrusted when its policy needs owners' signatures and `judgement`
+        does not have them."""
+        from envtui.owning import accept
+
+        accept(Trust(self.paths.trust), tree, judgement)
 
     def tree(self, environment: str) -> tuple[Tree, int, int]:
         """(tree, order, last) of an environment that may be opened: sound, alone and with its neighbours.

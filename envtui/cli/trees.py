@@ -13,13 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from envtui.core.errors import InvalidFiles, Problem, UsageError
-from envtui.core.text import clean, clean_line
+from envtui.core.text import clean_line
 from envtui.core.tree import Tree
 from envtui.outside import allowed_signers
 from envtui.outside.paths import Paths
 from envtui.outside.trees.load import Forest, errors, read_forest
 from envtui.outside.trees.schema import json_schema
-from envtui.outside.trees.trust import Trust
 from envtui.rules.lint import check
 
 
@@ -40,6 +39,15 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--yes", action="store_true", help="accept without being asked; the difference is printed all the same"
         )
+        parser.add_argument(
+            "--sign", action="store_true", help="as an owner: sign the change, into access/policy.signatures"
+        )
+        parser.add_argument(
+            "--key",
+            default="",
+            metavar="REF",
+            help="the key that signs: agent:SHA256:… or file:PATH (default: signing_key of config.toml)",
+        )
     else:
         parser.add_argument("what", choices=["runbook", "environment"], help="which of the two formats")
 
@@ -53,7 +61,7 @@ def run(verb: str, args: argparse.Namespace) -> int:
     if verb == "show":
         return _show(args.name)
     if verb == "trust":
-        return _trust(args.environment, args.yes)
+        return _trust(args)
     print(json.dumps(json_schema(args.what), indent=2, ensure_ascii=False))
     return 0
 
@@ -153,35 +161,12 @@ def _show(name: str) -> int:
     return 0
 
 
-def _trust(environment: str, yes: bool) -> int:
-    forest = _forest()
-    tree = _tree(forest, environment)
-    trust = Trust(Paths.from_environment().trust)
-    status = trust.status(tree)
-    if status.word == "trusted":
-        _say(f"{environment} is as you accepted it.")
-        return 0
-    print(clean(status.diff, 1_000_000), end="")
-    bad = [each for each in errors(problems_of(forest)) if f"{each.file}/".startswith(f"{tree.root}/")]
-    if bad:
-        raise InvalidFiles(tuple(bad))
-    news = "was never accepted" if status.word == "new" else "changed since you accepted it"
-    _say(f"{environment} {news}. Above: its manifest, who may sign, and its host keys.")
-    if not yes and not _typed(environment):
-        _say(f"Not accepted. {environment} stays closed.")
-        return 7
-    trust.accept(tree)
-    _say(f"Accepted: {tree.trust_sha256[:16]}.")
-    return 0
+def _trust(args: argparse.Namespace) -> int:
+    from envtui.cli import trusting
 
-
-def _typed(environment: str) -> bool:
-    """Whether a person at a terminal typed the environment's name."""
-    if not sys.stdin.isatty():
-        _say("Nobody is at a terminal to accept it: use --yes after reading the difference.")
-        return False
-    print(f"Type {environment} to accept: ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip() == environment
+    trusting.refuse_together(args.yes, args.key, args.sign)
+    tree = _tree(_forest(), args.environment)
+    return trusting.sign(tree, args.key) if args.sign else trusting.trust(tree, args.yes)
 
 
 def _forest() -> Forest:

@@ -19,7 +19,7 @@ from .canonical import digest
 from .environment import AccessPolicy, Person
 from .ports import Signature
 
-SignedKind = Literal["request", "approve", "record"]
+SignedKind = Literal["request", "approve", "record", "policy"]
 """What a block holds. A record is what was done under a break-glass, signed by whoever did it, in the requests' namespace."""
 Verdict = Literal["approve", "deny", "revoke", "ratify", "dispute"]
 """What an approver may say of a request, all in one shape and namespace: the word is in the signed bytes. `revoke` ends

@@ -56,6 +56,7 @@ class Tree(msgspec.Struct, frozen=True):
     trusted_texts: Mapping[str, str]  # path -> text of what the trust screen shows
     entries: Mapping[str, Entry] = msgspec.field(default_factory=dict)
     positions: Mapping[Path, Place] = msgspec.field(default_factory=dict)
+    policy_signatures: str = ""  # what owners signed; in none of the digests
 
     def __repr__(self) -> str:
         return f"Tree({self.root!r}, {len(self.books)} books)"  # not every file's text

@@ -127,7 +127,8 @@ def _line(environment: str, number: int, raw: str, say: Say) -> RosterLine | Non
             say(number, f"{option} is not accepted here{': ' + why if why else ', or not in this form'}.", _OPTIONS)
     if not names or any(name not in expected for name in names) or len(set(names)) != len(names):
         fine = False
-        say(number, "The namespaces are not those of this environment.", f'Write namespaces="{",".join(expected)}".')
+        usual = ",".join(namespace(kind, environment) for kind in _USUAL)
+        say(number, "The namespaces are not those of this environment.", f'Write namespaces="{usual}".')
     if after and before and after >= before:
         fine = False
         say(number, "valid-after is not before valid-before.", "")
@@ -142,6 +143,9 @@ def _line(environment: str, number: int, raw: str, say: Say) -> RosterLine | Non
         principal=principal, key=key, namespaces=names, valid_after_ms=after, valid_before_ms=before, line=number
     )
 
+
+_USUAL: Final[tuple[SignedKind, ...]] = ("request", "approve")
+"""What people sign; an owner's line has `policy` too."""
 
 _OPTIONS = "Known here: namespaces, valid-after, valid-before, each once."
 

@@ -28,9 +28,9 @@ TEXT_LIMIT = 4 * 1024 * 1024
 BUNDLE_LIMIT = 4 * 1024 * 1024
 """Bytes that a block may unpack to: 64 KiB are signed, a `--full` plan may be longer."""
 
-_WORDS: dict[SignedKind, str] = {"request": "REQUEST", "approve": "SIGN-OFF", "record": "RECORD"}
+_WORDS: dict[SignedKind, str] = {"request": "REQUEST", "approve": "SIGN-OFF", "record": "RECORD", "policy": "POLICY"}
 _KINDS: dict[str, SignedKind] = {word: kind for kind, word in _WORDS.items()}
-_BEGIN = re.compile(r"BEGIN\s+ENVTUI\s+(REQUEST|SIGN-OFF|RECORD)\s*[-–—]{1,5}")
+_BEGIN = re.compile(r"BEGIN\s+ENVTUI\s+(REQUEST|SIGN-OFF|RECORD|POLICY)\s*[-–—]{1,5}")
 _QUOTE = re.compile(r"^[\s>|`*]+", re.MULTILINE)
 _INVISIBLE = dict.fromkeys(map(ord, "`\u200b\u200c\u200d\u2060\ufeff\u00ad"))  # code marks, zero-width, soft hyphen
 _BODY = re.compile(r"[A-Za-z0-9_-]+={0,2}")

@@ -31,7 +31,6 @@ def unbuilt_policy(environment: Environment) -> tuple[str, ...]:
     access = environment.access
     used = {
         "windows": bool(environment.windows),
-        "access.owners": access.owners > 0,
         "access.write_gate": access.write_gate not in (None, "advisory"),
     }
     return tuple(name for name, uses in used.items() if uses)

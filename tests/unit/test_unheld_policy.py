@@ -45,7 +45,6 @@ def plan(mode: str, **changes: object) -> None:
 
 UNHELD = {
     "windows": {"windows": [{"name": "freeze", "kind": "deny", "start": "2026-12-20", "end": "2027-01-02"}]},
-    "access.owners": {"access": {"owners": 2}},
     "access.write_gate": {"access": {"write_gate": "issuer"}},
 }
 
@@ -62,4 +61,4 @@ def test_reads_go_on(name: str) -> None:
 
 
 def test_without_such_a_rule_a_write_is_planned() -> None:
-    plan("write", access={"write_gate": "advisory"})
+    plan("write", access={"write_gate": "advisory", "owners": 2})  # owners are asked when a change is accepted

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -16,12 +16,13 @@ from typing import TypeVar
 import msgspec
 
 from envtui.core.canonical import digest
-from envtui.core.environment import Environment, HttpTarget, People, SqlTarget
+from envtui.core.environment import AccessPolicy, Environment, HttpTarget, People, SqlTarget
 from envtui.core.errors import InvalidFiles, Problem, UsageError
 from envtui.core.runbook import Runbook
 from envtui.core.tree import Book, Entry, Tree, ordered
 from envtui.outside.trees.files import Content, link, read_files, writable_by_others
 from envtui.outside.trees.schema import shape
+from envtui.outside.trees.signatures import SIGNATURES
 from envtui.outside.trees.yaml import Document, Positions, parse
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ NAME_IT = "Name the folder of your trees: --runbooks DIR, or ENVTUI_RUNBOOKS."
 PEOPLE = "access/people.yaml"
 SIGNERS = "access/allowed_signers"
 REVOKED = "access/revoked_keys"
+ROSTER = (SIGNERS, REVOKED, PEOPLE)
 
 
 class Forest(msgspec.Struct, frozen=True):
@@ -125,7 +127,10 @@ def _load(root: str) -> tuple[Tree | None, list[Problem]]:
         line, column = manifest.place(("name",))
         message = f"the name {environment.name!r} is not that of its folder, {os.path.basename(root)!r}."
         problems.append(Problem(f"{root}/{MANIFEST}", line, column, message, "Rename one of them."))
-    access = {path: content.sha256 for path, content in files.items() if path.startswith("access/")}
+    # Signatures over a policy are no part of it: one more changes nothing that would have to be looked at again.
+    access = {
+        path: content.sha256 for path, content in files.items() if path.startswith("access/") and path != SIGNATURES
+    }
     # Who may vouch for a server is as much as its host key.
     vouching = {target.ca for target in environment.targets.values() if isinstance(target, SqlTarget | HttpTarget)}
     pinned = {MANIFEST, KNOWN_HOSTS, *access, *vouching}
@@ -141,13 +146,28 @@ def _load(root: str) -> tuple[Tree | None, list[Problem]]:
         people=people,
         manifest_sha256=files[MANIFEST].sha256,
         policy_sha256=digest({"access": msgspec.to_builtins(environment.access), "files": access}),
-        roster_sha256=digest({path: access[path] for path in (SIGNERS, REVOKED, PEOPLE) if path in access}),
+        roster_sha256=digest({path: access[path] for path in ROSTER if path in access}),
         trust_sha256=digest({path: content.sha256 for path, content in trusted.items()}),
         trusted_texts={path: content.content.decode("utf-8", "backslashreplace") for path, content in trusted.items()},
         entries={path: Entry(content.sha256, content.size, content.inode) for path, content in files.items()},
         positions=Positions(files[MANIFEST].content),
+        policy_signatures=_text(files, SIGNATURES),
     )
     return tree, problems
+
+
+def policy_of(texts: Mapping[str, str], file: str) -> tuple[AccessPolicy, People]:
+    """The policy and the people of texts that were kept (`Tree.trusted_texts`). Raises InvalidFiles."""
+    found: list[Problem] = []
+    environment, said = shape(parse(texts.get(MANIFEST, "").encode(), file), Environment, file)
+    found += said
+    people: People | None = People(schema="envtui/people@1", people={})
+    if PEOPLE in texts:
+        people, said = shape(parse(texts[PEOPLE].encode(), file), People, file)
+        found += said
+    if environment is None or people is None:
+        raise InvalidFiles(tuple(found))
+    return environment.access, people
 
 
 def _document(

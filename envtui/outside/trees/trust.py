@@ -42,7 +42,7 @@ class Trust:
 
     def status(self, tree: Tree) -> TrustStatus:
         """Compare the tree, as it was read, with what was accepted."""
-        accepted = self._read(tree.name)
+        accepted = self.accepted(tree.name)
         if accepted is not None and accepted.sha256 == tree.trust_sha256:
             return TrustStatus("trusted", "")
         before = accepted.texts if accepted else {}
@@ -52,7 +52,7 @@ class Trust:
     def accept(self, tree: Tree) -> None:
         """Accept the tree exactly as it was read: show its `status` first. Raises Failed when that cannot be kept."""
         accepted = Accepted(sha256=tree.trust_sha256, texts=dict(tree.trusted_texts))
-        target = self._file(tree.name)
+        target = self.file(tree.name)
         fresh = target.with_name(f"{target.name}.{os.getpid()}.new")
         try:
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -76,13 +76,14 @@ class Trust:
             f"Look at the difference and accept it with: envtui trust {tree.name}",
         )
 
-    def _file(self, name: str) -> Path:
+    def file(self, name: str) -> Path:
+        """Where what was accepted of an environment is kept."""
         return self._folder / f"{name}.json"
 
-    def _read(self, name: str) -> Accepted | None:
+    def accepted(self, name: str) -> Accepted | None:
         """What was accepted; None when nothing was, or when the file is not one that we wrote."""
         try:
-            return msgspec.json.decode(self._file(name).read_bytes(), type=Accepted)
+            return msgspec.json.decode(self.file(name).read_bytes(), type=Accepted)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 

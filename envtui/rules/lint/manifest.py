@@ -145,11 +145,25 @@ def _access(tree: Tree, last: bool, report: Report) -> None:
     if access.break_glass is not None:
         for index, person in enumerate(access.break_glass.people):
             report.known(("access", "break_glass", "people", index), "person", person, tree.people.people)
+    able = _owners(tree)
+    if access.owners > len(able):
+        found = f"{len(able)} can: {', '.join(sorted(able))}" if able else "nobody can"
+        remedy = f"An owner has the role owner in people.yaml, and policy.v1.{tree.name}@envtui on a line of allowed_signers."
+        report.error(("access", "owners"), f"{access.owners} owners have to sign a change, and {found}.", remedy)
     roles = {role for person in tree.people.people.values() for role in person.roles}
     for index, role in enumerate(access.signoff.roles):
         if role not in roles:
             path: Path = ("access", "signoff", "roles", index)
             report.warning(path, f"nobody in people.yaml has the role {role!r}.", "Nobody can sign for it.")
+
+
+def _owners(tree: Tree) -> set[str]:
+    """People who may sign a change of policy, as far as their names tell; whether a key is fit, its own check says."""
+    wanted = f"policy.v1.{tree.name}@envtui"
+    lines = [line.split() for line in tree.allowed_signers.splitlines()]
+    able = {line[0] for line in lines if len(line) > 1 and wanted in line[1].replace('"', ",").split(",")}
+    people = tree.people.people.items()
+    return {name for name, person in people if "owner" in person.roles and able.intersection(person.principals)}
 
 
 def _windows(environment: Environment, report: Report) -> None:

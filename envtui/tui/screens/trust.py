@@ -10,6 +10,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from envtui.core.errors import EnvtuiError
+from envtui.core.policy import Judgement
 from envtui.core.text import clean
 
 from .. import actions
@@ -26,6 +28,7 @@ class TrustScreen(FramedScreen):
     def __init__(self, environment: str) -> None:
         super().__init__()
         self._environment = environment
+        self._judgement: Judgement | None = None
 
     def body(self) -> ComposeResult:
         tree, _, _ = self.envtui.world.tree(self._environment)
@@ -41,6 +44,7 @@ class TrustScreen(FramedScreen):
             ),
             id="changed",
         )
+        yield Static("", id="owners")
         with VerticalScroll() as scroll:
             scroll.can_focus = True
             yield Static(_coloured(status.diff))
@@ -48,6 +52,7 @@ class TrustScreen(FramedScreen):
     def on_mount(self) -> None:
         super().on_mount()
         self.query_one(VerticalScroll).focus()
+        self.envtui.work(self._judge())
         self.now(
             "trust",
             words(
@@ -58,10 +63,34 @@ class TrustScreen(FramedScreen):
             "$tone-wait",
         )
 
+    async def _judge(self) -> None:
+        """What the owners say of it, once: the tree that is accepted is the one that was read."""
+        from envtui.rules import owners
+
+        if self._judgement is None:
+            self._judgement = await self.envtui.world.judge(self._tree)
+        if self.is_mounted:
+            tone = "$tone-bad" if self._judgement.lacking else "$tone-wait"
+            said = "".join(f"{clean(line, 600)}\n" for line in owners.words(self._judgement))
+            self.query_one("#owners", Static).update(words((said, tone)))
+
     def action_accept(self) -> None:
+        self.envtui.work(self._ask())
+
+    async def _ask(self) -> None:
+        await self._judge()
+        judgement = self._judgement
+        if judgement is not None and judgement.lacking:
+            self.envtui.world.accept(self._tree, judgement)  # says why not, and who may sign
+            return
+
         async def decide(typed: str | None) -> None:
             if typed == self._environment:
-                self.envtui.world.accept(self._tree)
+                try:
+                    self.envtui.world.accept(self._tree, judgement)
+                except EnvtuiError as error:
+                    self.envtui.say(error)
+                    return
                 self.app.pop_screen()
                 self.envtui.open_environment(self._environment)
             elif typed is not None:
