@@ -6,7 +6,7 @@ The libraries for SSH, SQL and HTTP are imported when the first act of their kin
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from envtui.core.access import Operator, Permit, Terms
 from envtui.core.act import Act
 from envtui.core.environment import Command
-from envtui.core.errors import LedgerBroken
+from envtui.core.errors import LedgerBroken, Problem
 from envtui.core.ports import Ender, Reader, Tunnels, Writer
 from envtui.core.redact import Redactor
 from envtui.core.secret import Secret
-from envtui.core.tree import Tree
+from envtui.core.tree import Book, Tree
 from envtui.engine.session import EnvironmentSession
 from envtui.engine.ways import Ways
 from envtui.outside import allowed_signers
@@ -85,9 +85,24 @@ def session(
         verifier=KeygenVerifier(roster, clock, keygen),
         executor=executor,
         verify=lambda: _verified(paths.ledger(name)),
+        read_book=_read_book,
+        book_file=lambda path: unchanged(tree, path).read_bytes().decode(),
+        trees=lambda: _trees(paths.runbooks),
         hold=lambda run: hold(paths.ledger(name).parent / "held", run, f"{operator.name}@{operator.machine}"),
     )
     return EnvironmentSession(tree, order, last, operator, bundle, terms)
+
+
+def _read_book(source: bytes, path: str, sha256: str) -> tuple[Book | None, tuple[Problem, ...]]:
+    from envtui.outside.trees.load import read_book
+
+    return read_book(source, path, sha256, path)
+
+
+def _trees(folder: Path) -> Sequence[Tree]:
+    from envtui.outside.trees.load import read_forest
+
+    return tuple(read_forest(folder).trees.values())
 
 
 def _check(act: Act) -> None:

@@ -142,6 +142,7 @@ class Resumed(_Event, frozen=True, kw_only=True, tag="resumed"):
     again: tuple[str, ...] = ()
     plan: str = ""
     book_sha256: str = ""
+    book_text: str = ""  # with `plan`, as in RunStarted
 
 
 class StopAsked(_Event, frozen=True, kw_only=True, tag="stop-asked"):

@@ -72,6 +72,7 @@ from .debts import one_glass_at_a_time, owes
 from .reviewing import Review as Review
 from .reviewing import Waiting, person_of
 from .reviewing import review as review
+from .reviewing import same as same
 from .reviewing import sign as sign
 from .spending import EndReason as EndReason
 from .spending import end as end
@@ -111,13 +112,14 @@ async def ask(
     waiting: Waiting,
     full: bool = False,
     break_glass: bool = False,
+    book_text: str = "",
     waivers: Sequence[Waiver] = (),
     late: Mapping[str, str] | None = None,
 ) -> tuple[Request, str]:
     """Asks for write access to exactly this plan: the signed request and its block. Journals Requested.
 
     With `break_glass` nobody else is asked. What the requester owes of earlier ones is in the request. `late`: slot -> the
-    value that is known by now.
+    value that is known by now. `book_text`: of a plan whose book is in no checkout.
 
     Raises Refused with every reason why nobody could sign it, TimedOut when the key is not touched.
     """
@@ -136,6 +138,7 @@ async def ask(
             *conditions.of_incident(incident, terms, now, incident_id),
             *conditions.of_reason(reason),
             *conditions.of_ttl(ttl_ms, terms.policy),
+            *conditions.of_brought(book_text, break_glass),
             *(_of_glass(person, reason, ttl_ms, debts, signer, terms) if break_glass else ()),
         )
     )
@@ -167,11 +170,13 @@ async def ask(
         machine=terms.machine,
         break_glass=break_glass,
         debts=debts,
+        book_text=book_text,
         waivers=tuple(waivers),
         late=dict(late or {}),
     )
     conditions.refuse(conditions.of_plan(request, plan))
     body = grants.request_bytes(request)
+    conditions.refuse(conditions.of_size(body, book_text))
     grants.parse_request(body)  # its size above all: a request that no reader takes must not be signed
     signature = await signer.sign(values.namespace("request", terms.environment), body, waiting)
     signed = Signed(kind="request", body=body.decode(), signature=signature)

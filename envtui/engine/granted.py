@@ -15,15 +15,20 @@ from envtui.rules.state import Run
 from .access import Standing
 
 
-def request_in(blocks: str, environment: str, book: str) -> tuple[Signed, Request]:
-    """The one request in what was pasted. Raises UsageError when there is none, several, or another book's."""
+def request_in(blocks: str, environment: str, book: str | None) -> tuple[Signed, Request]:
+    """The one request in what was pasted; `book` None: of a book that came along, whichever it is.
+
+    Raises UsageError when there is none, several, or another book's.
+    """
     asked = [signed for signed in paste.blocks(blocks) if signed.kind == "request"]
     if len(asked) != 1:
         raise UsageError(
             f"There are {len(asked)} requests in what was given.", "Give one request and the sign-offs for it."
         )
     request = grants.parse_request(asked[0].body.encode())
-    if (request.environment, request.book) != (environment, book):
+    if book is None and not request.book_text:
+        raise UsageError(f"The request is for the book {request.book}.", "Name it.")
+    if (request.environment, request.book) != (environment, request.book if book is None else book):
         raise UsageError(
             f"The request is for {request.environment}/{request.book}.", "Name the book that was asked for."
         )

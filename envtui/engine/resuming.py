@@ -17,11 +17,12 @@ from envtui.core.errors import Refused, UsageError
 from envtui.core.events import ActIntended, Entry, Requested, Resumed, RunStarted
 from envtui.core.tree import Book
 from envtui.rules import left as rules
-from envtui.rules.plan import make_plan
 from envtui.rules.run import fold
 from envtui.rules.shows import shows
 from envtui.rules.state import Run
 from envtui.rules.written import written
+
+from .planning import given_in
 
 if TYPE_CHECKING:
     from .runner import RunTask
@@ -39,8 +40,11 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
     begun: int = 0  # acts
 
 
-async def left(session: EnvironmentSession, run_id: str) -> Left:
-    """Look at a run that was left. Raises UsageError when there is none of that id, or its plan cannot be made today."""
+async def left(session: EnvironmentSession, run_id: str, text: str = "", name: str = "") -> Left:
+    """Look at a run that was left. Raises UsageError when there is none of that id, or its plan cannot be made today.
+
+    `text`: of its book as it was edited since, from the file `name`. Refused where that changes what was sent already.
+    """
     entries = await session.entries(run_id)
     started = next((entry for entry in entries if isinstance(entry.event, RunStarted)), None)
     if started is None or not isinstance(started.event, RunStarted):
@@ -49,12 +53,20 @@ async def left(session: EnvironmentSession, run_id: str) -> Left:
             f"`envtui ledger show {session.environment.name}` names them all.",
         )
     event = started.event
-    if event.unscripted:
+    if event.unscripted and not event.book_sha256:
         raise UsageError(f"Run {run_id} was one unscripted read.", "Ask it again.")
     run = fold(entries, run_id)
-    book = session.book(event.book)
+    book = _book(session, event, _text(entries))
+    if text:
+        from envtui.rules.brought import refuse_sent
+
+        edited = session.bringing.take(text, event.book, run_id, name or f"{event.book}.yaml").book
+        sent = (step.id for step in run.steps if step.mode == "write" and any(act.intended for act in step.acts))
+        refuse_sent(book.runbook, edited.runbook, sent)
+        own = session.tree.books.get(event.book)
+        book = own if own is not None and own.sha256 == edited.sha256 else edited  # as it is here: that is no edit
     signed = _plan(session, book, event, started, _incident(entries))
-    known = {run.plan_digest, event.plan_digest}
+    known = {run.plan_digest}
     same = signed.digest() in known or _plan(session, book, event, started, "").digest() in known
     masked = {act.id: session.ways.masked(shows(act)) for act in _every(signed)}
     before = next(
@@ -105,6 +117,7 @@ async def take_up(session: EnvironmentSession, found: Left, accepted: bool = Fal
             again=found.again,
             plan=written(found.plan, masked) if changed else "",
             book_sha256=found.book.sha256 if changed else "",
+            book_text=session.text_of(found.plan) if changed else "",
         )
     )
     await task.settle()
@@ -127,17 +140,21 @@ async def adopt(session: EnvironmentSession, found: Left) -> RunTask:
 
 def _plan(session: EnvironmentSession, book: Book, event: RunStarted, entry: Entry, incident: str) -> Plan:
     date = event.date or dt.datetime.fromtimestamp(entry.at_ms / 1000, dt.UTC).date().isoformat()
-    return make_plan(
-        environment=session.environment,
-        runbook=book.runbook,
-        book_sha256=book.sha256,
-        files=session.tree.files,
-        run=event.run,
-        operator=event.operator,
-        date=date,
-        params={name: value.reference or value.text for name, value in event.inputs.items() if value.origin == "given"},
-        incident=incident,
-    )
+    return session.made(book, event.run, event.operator, date, given_in(event.inputs), incident)
+
+
+def _text(entries: Sequence[Entry]) -> str:
+    """The text of the run's book as it was last, where that is in no checkout."""
+    had = [
+        entry.event.book_text
+        for entry in entries
+        if isinstance(entry.event, RunStarted) or (isinstance(entry.event, Resumed) and entry.event.plan)
+    ]
+    return had[-1] if had else ""
+
+
+def _book(session: EnvironmentSession, event: RunStarted, text: str) -> Book:
+    return session.bringing.take(text, event.book, event.run).book if text else session.book(event.book)
 
 
 def _incident(entries: Sequence[Entry]) -> str:

@@ -20,6 +20,11 @@ from .spending import look_up
 Waiting = Callable[[str], None]
 
 
+def same(_: Request) -> tuple[tuple[str, ...], tuple[Refusal, ...]]:
+    """Where no book ever comes along."""
+    return (), ()
+
+
 class Review(msgspec.Struct, frozen=True, kw_only=True):
     """What an approver sees before signing. `refusals` empty: approving is possible. Denying always is."""
 
@@ -28,6 +33,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     incident: Incident  # as the approver's own client saw it
     refusals: tuple[Refusal, ...] = ()
     differences: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()  # of a book that came along: clean lines, how it differs from the approver's own
 
     @property
     def request(self) -> Request:
@@ -42,9 +48,11 @@ async def review(
     verifier: Verifier,
     tracker: Tracker,
     clock: Clock,
+    compare: Callable[[Request], tuple[tuple[str, ...], tuple[Refusal, ...]]] = same,
 ) -> Review:
     """Reads a request as its approver: everything is made or looked up again on this side, nothing is believed.
 
+    `compare`: how a book that came along differs from the one here, and why it is none to be signed.
     Raises UsageError for a text without a request, Refused for one that is altered, foreign or not signed by its requester.
     """
     asked = await verify_request(paste.read(block, "request"), terms, verifier)
@@ -54,8 +62,11 @@ async def review(
     refusals = [*conditions.of_request(asked, terms, now), *break_glass.of_approval(request)]
     plan: Plan | None = None
     differences: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
     try:
         plan = replan(request)
+        edited, unfit = compare(request)
+        refusals.extend(unfit)
     except EnvtuiError as error:
         refusals.append(
             Refusal(code="plan", sentence=f"No plan can be made here: {error.message}", way_out=error.remedy)
@@ -69,7 +80,14 @@ async def review(
     except Refused as error:
         incident = Incident(id=request.incident.id, state="unverified", checked_ms=now)
         refusals.append(Refusal(code="incident", sentence=error.message, way_out=error.remedy))
-    return Review(asked=asked, plan=plan, incident=incident, refusals=tuple(refusals), differences=differences)
+    return Review(
+        asked=asked,
+        plan=plan,
+        incident=incident,
+        refusals=tuple(refusals),
+        differences=differences,
+        edited=edited,
+    )
 
 
 async def sign(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -19,15 +18,12 @@ import msgspec
 from envtui import __version__
 from envtui.core.access import Operator, Permit, Request, Terms
 from envtui.core.act import Act, HttpCall, Place, Plan, SqlCall, SshCall
-from envtui.core.environment import Environment, SqlTarget, SshTarget, Target
 from envtui.core.errors import EnvtuiError, Unsound, UsageError
 from envtui.core.events import Entry, RunStarted, SessionOpened
-from envtui.core.ids import new_id
 from envtui.core.ports import Hold, Shown
-from envtui.core.runbook import HttpStep, Runbook, SqlStep, SshStep
+from envtui.core.runbook import Runbook
 from envtui.core.tree import Book, Tree
 from envtui.rules.places import places
-from envtui.rules.plan import make_plan
 from envtui.rules.proposals import NeedsDecision, Next
 from envtui.rules.run import fold, fold_all
 from envtui.rules.shows import shows
@@ -35,6 +31,7 @@ from envtui.rules.state import Run, writes_left
 from envtui.rules.written import written
 
 from .leaving import leave
+from .planning import Planning, given_in
 from .runner import RunTask
 from .ways import Ways, quiet
 
@@ -73,7 +70,7 @@ class SessionStatus(msgspec.Struct, frozen=True):
         return {c.kind: c.protection for c in self.connections if c.protection}
 
 
-class EnvironmentSession:
+class EnvironmentSession(Planning):
     """An open environment. `order` is its place in the chain of promotion, from 0; `last` is its length - 1."""
 
     def __init__(self, tree: Tree, order: int, last: int, operator: Operator, ways: Ways, terms: Terms) -> None:
@@ -89,16 +86,12 @@ class EnvironmentSession:
         self._ledger_problem = ""
         self._terms = terms
 
-    @property
-    def environment(self) -> Environment:
-        return self.tree.environment
-
     @functools.cached_property
     def access(self) -> WriteAccess:
         """The one way to write access."""
         from .writing import WriteAccess
 
-        return WriteAccess(self._terms, self.ways, self.replan)
+        return WriteAccess(self._terms, self.ways, self.replan, self)
 
     async def __aenter__(self) -> EnvironmentSession:
         await self.ways.journal.append(
@@ -145,19 +138,6 @@ class EnvironmentSession:
         gate = self.environment.access.write_gate or "advisory"
         return SessionStatus(tuple(self._connections.values()), self._ledger_problem or "ok", gate)
 
-    def book(self, book_id: str) -> Book:
-        """Raises UsageError naming the nearest book when there is none of that id."""
-        found = self.tree.books.get(book_id)
-        if found is None:
-            import difflib
-
-            near = difflib.get_close_matches(book_id[:200], self.tree.books, 1)
-            raise UsageError(
-                f"There is no book {book_id[:200]!r} in {self.environment.name}.",
-                f"Did you mean {near[0]}?" if near else f"`envtui list {self.environment.name}` names them all.",
-            )
-        return found
-
     async def entries(self, run: str | None = None) -> Sequence[Entry]:
         return await self.ways.journal.read(run)
 
@@ -176,57 +156,6 @@ class EnvironmentSession:
 
     # -- running ---------------------------------------------------------------------------------------------------
 
-    def plan(self, book_id: str, params: Mapping[str, str], incident: str = "") -> Plan:
-        """All that a run of the book would do. Raises UsageError for parameters and for fields not built yet."""
-        book = self.book(book_id)
-        return self._plan(book.runbook, book.sha256, params, incident)
-
-    def _plan(self, runbook: Runbook, sha256: str, params: Mapping[str, str], incident: str = "") -> Plan:
-        now = self.ways.clock.wall_ms()
-        return make_plan(
-            environment=self.environment,
-            runbook=runbook,
-            book_sha256=sha256,
-            files=self.tree.files,
-            run=new_id(now, self.ways.clock.randomness(5)),
-            operator=self.operator.name,
-            date=dt.datetime.fromtimestamp(now / 1000, dt.UTC).date().isoformat(),
-            params=params,
-            incident=incident,
-        )
-
-    def replan(self, request: Request) -> Plan:
-        """The plan that a request speaks of, from this checkout. Raises UsageError when it cannot be made here."""
-        book = self.book(request.book)
-        return make_plan(
-            environment=self.environment,
-            runbook=book.runbook,
-            book_sha256=book.sha256,
-            files=self.tree.files,
-            run=request.run,
-            operator=request.requester.person,
-            date=request.date,
-            params={
-                name: value.reference or value.text for name, value in request.inputs.items() if value.origin == "given"
-            },
-            incident=request.incident.id,
-        )
-
-    def with_incident(self, plan: Plan, incident: str) -> Plan:
-        """The same plan under an incident, as it is asked for and signed."""
-        book = self.book(plan.book)
-        return make_plan(
-            environment=self.environment,
-            runbook=book.runbook,
-            book_sha256=book.sha256,
-            files=self.tree.files,
-            run=plan.run,
-            operator=plan.operator,
-            date=plan.date,
-            params={name: value.reference or value.text for name, value in plan.inputs if value.origin == "given"},
-            incident=incident,
-        )
-
     async def start(self, plan: Plan, unscripted: Runbook | None = None, asked: Run | None = None) -> RunTask:
         """Write the run's start down; nothing is sent yet. Raises Refused for an act that its target would refuse.
 
@@ -235,7 +164,12 @@ class EnvironmentSession:
         for step in plan.steps:
             for act in (*step.acts, *step.instead, *step.undo, *step.probe):
                 self.ways.check(act)
-        runbook = unscripted or self.book(plan.book).runbook
+        runbook = unscripted or self.book_of(plan).runbook
+        text = self.text_of(plan)
+        if unscripted is not None:
+            from envtui.rules.book_text import written as as_text
+
+            text = as_text(unscripted)
         task = self.bring(asked or fold((), plan.run), plan, runbook)
         masked = {
             act.id: self.ways.masked(shows(act)) for step in plan.steps for act in (*step.acts, *step.undo, *step.probe)
@@ -249,9 +183,10 @@ class EnvironmentSession:
                 plan_digest=plan.digest(),
                 operator=self.operator.name,
                 inputs=dict(plan.inputs),
-                unscripted=unscripted is not None,
+                unscripted=unscripted is not None or (bool(text) and self.bringing.unscripted(plan)),
                 plan=written(plan, masked),
                 date=plan.date,
+                book_text=text,
             )
         )
         await task.settle()
@@ -275,11 +210,14 @@ class EnvironmentSession:
         if run not in self._holds:
             self._holds[run] = self.ways.hold(run)
 
-    async def left(self, run_id: str) -> Left:
-        """What resuming a run would mean: where it stands, what is read again, how its plan differs today."""
+    async def left(self, run_id: str, text: str = "", name: str = "") -> Left:
+        """What resuming a run would mean: where it stands, what is read again, how its plan differs today.
+
+        `text`: of its book as it was edited since, `name` is its file's.
+        """
         from .resuming import left
 
-        return await left(self, run_id)
+        return await left(self, run_id, text, name)
 
     async def resume(self, found: Left, accepted: bool = False) -> RunTask:
         """Go on with a run that was left or that failed. `accepted`: the differences were read. Nothing is sent yet."""
@@ -293,8 +231,10 @@ class EnvironmentSession:
 
         return await adopt(self, found)
 
-    async def start_granted(self, book_id: str, params: Mapping[str, str], blocks: str) -> RunTask:
+    async def start_granted(self, book_id: str | None, params: Mapping[str, str], blocks: str) -> RunTask:
         """A run exactly as it was asked for and signed: `blocks` holds the request and its sign-offs, as pasted.
+
+        `book_id` None: the one that came along.
 
         Raises UsageError when the blocks are none of this book, Refused when a sign-off does not count, the plan is another
         one or the request was used, NeedsWrite while signatures lack; nothing has begun then.
@@ -303,11 +243,12 @@ class EnvironmentSession:
 
         signed, request = request_in(blocks, self.environment.name, book_id)
         plan = self.replan(request)
-        given = {name: value.reference or value.text for name, value in plan.inputs if value.origin == "given"}
-        if params and dict(params) != given:
+        if params and dict(params) != given_in(dict(plan.inputs)):
             raise UsageError("The parameters are not those of the request.", "Leave them out: the request has them.")
         refuse_old(request, fold(await self.ways.journal.read(request.run), request.run))
         refuse_another(signed, request, plan)
+        if request.book_text:
+            self.bringing.take(request.book_text, request.book, request.run)
         refuse_unsigned(await self.access.admit(plan, answers_in(blocks)))
         # Admitting wrote down what was asked and signed: the run begins with it.
         return await self.start(plan, asked=fold(await self.ways.journal.read(plan.run), plan.run))
@@ -351,25 +292,12 @@ class EnvironmentSession:
 
     async def ask(self, target: str, words: Sequence[str]) -> RunTask:
         """An unscripted read: a book of one step, under the same protection and in the same ledger."""
-        described = self._target(target)
-        step: SshStep | SqlStep | HttpStep
-        if isinstance(described, SshTarget):
-            step = SshStep(id="ask", target=target, argv=tuple(_plain(w) for w in words), title="an unscripted read")
-        elif isinstance(described, SqlTarget):
-            step = SqlStep(id="ask", target=target, query=_plain(" ".join(words)), title="an unscripted read")
-        else:
-            step = HttpStep(
-                id="ask", target=target, path=_plain(words[0] if words else "/"), title="an unscripted read"
-            )
-        runbook = Runbook(
-            schema="envtui/runbook@1",
-            id="ask",
-            environment=self.environment.name,
-            title=f"Unscripted read on {target}",
-            owner=self.operator.name,
-            steps=(step,),
-        )
-        return await self.start(self._plan(runbook, "", {}), unscripted=runbook)
+        from envtui.rules import unscripted
+
+        runbook = unscripted.read(self.environment, target, words, self.operator.name)
+        run, date = self.begin()
+        plan = self.made(Book(runbook, "", "", ""), run, self.operator.name, date, {}, "")
+        return await self.start(plan, unscripted=runbook)
 
     async def look(self) -> tuple[Connection, ...]:
         """Connect to every member of every target with read credentials, as `doctor` and the banner do."""
@@ -412,21 +340,9 @@ class EnvironmentSession:
         )
         self._tell()
 
-    def _target(self, name: str) -> Target:
-        found = self.environment.targets.get(name)
-        if found is None:
-            known = ", ".join(self.environment.targets)
-            raise UsageError(f"{self.environment.name} has no target {name!r}.", f"It has: {known}.")
-        return found
-
     def _tell(self) -> None:
         for run in tuple(self._holds):
             if self._tasks[run].over:
                 self._holds.pop(run).release()
         for changed in tuple(self._listeners):
             changed()
-
-
-def _plain(word: str) -> str:
-    """A word of the command line as a literal: `${` is not a place here."""
-    return word.replace("${", "$${")

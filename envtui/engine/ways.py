@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 
 import msgspec
 
 from envtui.core.access import Permit
 from envtui.core.act import Act
+from envtui.core.errors import Problem
 from envtui.core.ports import Clock, Ender, Hold, Journal, Reader, Secrets, Signer, Spool, Tracker, Verifier, Writer
 from envtui.core.secret import Secret
+from envtui.core.tree import Book, Tree
 
 
 class Ways(msgspec.Struct, frozen=True):
@@ -33,6 +35,10 @@ class Ways(msgspec.Struct, frozen=True):
     executor: Executor
     hold: Callable[[str], Hold]  # a run, for this process alone; raises Refused while another one has it
     verify: Callable[[], str]  # the whole ledger, recomputed: what was found, or LedgerBroken
+    # A book from its bytes, as strictly as a tree's file: (bytes, path in the tree, sha256) -> book, what is wrong.
+    read_book: Callable[[bytes, str, str], tuple[Book | None, tuple[Problem, ...]]]
+    book_file: Callable[[str], str]  # the text of a book's file, as it was opened; raises Unsound when it changed
+    trees: Callable[[], Sequence[Tree]]  # every environment's, read afresh: a brought book keeps away from the others
 
 
 def quiet(_: str) -> None:

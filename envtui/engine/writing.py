@@ -23,6 +23,7 @@ from envtui.rules.run import fold
 
 from . import access
 from .keeping import Keeper
+from .planning import Planning
 from .runner import RunTask
 from .through import Through
 from .ways import Ways, quiet
@@ -31,10 +32,13 @@ from .ways import Ways, quiet
 class WriteAccess:
     """Asks, receives, activates, spends and ends, for the runs of one session."""
 
-    def __init__(self, terms: Terms, ways: Ways, replan: Callable[[Request], Plan]) -> None:
+    def __init__(
+        self, terms: Terms, ways: Ways, replan: Callable[[Request], Plan], planning: Planning | None = None
+    ) -> None:
         self.terms = terms
         self._ways = ways
         self._replan = replan
+        self._planning = planning  # of books that are in no checkout
         self._grants: dict[str, Grant] = {}
         self._over: dict[str, dict[str, Grant]] = {}  # run -> id -> what still permits undo
         self._keepers: dict[str, Keeper] = {}
@@ -75,6 +79,7 @@ class WriteAccess:
             waiting=waiting,
             full=full,
             break_glass=break_glass,
+            book_text=self._planning.text_of(plan) if self._planning is not None else "",
             waivers=waivers,
             late=late.known(run, plan),
         )
@@ -88,6 +93,7 @@ class WriteAccess:
             verifier=self._ways.verifier,
             tracker=self._ways.tracker,
             clock=self._ways.clock,
+            compare=self._planning.bringing.compare if self._planning is not None else access.same,
         )
 
     async def sign(

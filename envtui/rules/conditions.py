@@ -19,6 +19,7 @@ from envtui.core.access import (
     fingerprint,
 )
 from envtui.core.act import Plan
+from envtui.core.canonical import SIGNED_LIMIT
 from envtui.core.environment import AccessPolicy
 from envtui.core.errors import Refused
 from envtui.core.ports import Signature
@@ -114,6 +115,7 @@ def of_request(
     if request.break_glass:
         person = terms.roster.person_of(asked.by.principal)
         found.extend(break_glass.of_break_glass(person, request.reason, request.ttl_ms, request.debts, terms))
+    found.extend(of_brought(request.book_text, request.break_glass))
     found.unless(
         request.nonce not in used,
         "used",
@@ -150,6 +152,30 @@ def of_reason(reason: str) -> tuple[Refusal, ...]:
         "reason",
         "The reason is longer than 500 characters or has characters that do not print.",
         "Write it on one line.",
+    )
+    return found.all
+
+
+def of_brought(book_text: str, break_glass: bool) -> tuple[Refusal, ...]:
+    """What nobody signs before is at least a book that others have read: a break-glass is no free shell."""
+    found = Refusals()
+    found.unless(
+        not (book_text and break_glass),
+        "break-glass",
+        "A break-glass runs a book as the checkouts have it, nothing unscripted and nothing edited.",
+        "Ask for a signature, or run the book as it is.",
+    )
+    return found.all
+
+
+def of_size(body: bytes, book_text: str) -> tuple[Refusal, ...]:
+    """A request fits into what may be signed, with the book that it brings along."""
+    found = Refusals()
+    found.unless(
+        not book_text or len(body) <= SIGNED_LIMIT,
+        "size",
+        f"With its book the request has {len(body)} bytes, and at most {SIGNED_LIMIT} can be signed.",
+        "Take out of the book what this incident does not need, or bring it into the checkouts.",
     )
     return found.all
 

@@ -37,7 +37,7 @@ def isolation(trees: Iterable[Tree]) -> tuple[Problem, ...]:
     problems = {
         *_equal_files(found),
         *_shared_facts(found),
-        *_foreign_addresses(found),
+        *foreign_addresses(found),
         *(problem for tree in found for problem in _signers(tree)),
     }
     return tuple(sorted(problems))
@@ -115,7 +115,7 @@ def _host_keys(tree: Tree) -> Iterator[tuple[int, str]]:
             yield number, words[2]
 
 
-def _foreign_addresses(trees: tuple[Tree, ...]) -> Iterator[Problem]:
+def foreign_addresses(trees: tuple[Tree, ...]) -> Iterator[Problem]:
     """Structured fields that name an address of another tree."""
     named = {tree.name: _names(tree) for tree in trees}
     for tree in trees:

@@ -9,6 +9,7 @@ from envtui.core.access import Incident, Request
 from envtui.core.act import Act, Plan
 from envtui.core.shape import span
 
+from .brought import word_of
 from .grants import account
 from .shows import multiline
 
@@ -29,6 +30,11 @@ def lines(request: Request, incident: Incident, plan: Plan | None) -> Iterator[t
             "OWES",
             f"the break-glass {debt} of {request.requester.person} is not reviewed: two people sign until then",
         )
+    word = word_of(request)
+    if word == "UNSCRIPTED":
+        yield word, "one step that is in no book; all of its text came along"
+    elif word:
+        yield word, "the book was edited for this; its text came along, and how it differs is shown"
     yield "Book", f"{request.book} ({request.book_sha256[:12]}), run {request.run}"
     for name, value in request.inputs.items():
         yield "Input", f"{name} = {value.reference if value.secret else value.text} ({value.origin})"

@@ -90,6 +90,7 @@ def _replanned(run: Run, event: Resumed) -> Run:
         position=position,
         plan_digest=event.plan_digest,
         book_sha256=event.book_sha256 or run.book_sha256,
+        edited=bool(event.book_text) and not run.unscripted,
     )
 
 

@@ -97,6 +97,7 @@ def apply(run: Run, entry: Entry) -> Run:
                 started_ms=entry.at_ms,
                 steps=planned(event.plan),
                 unscripted=event.unscripted,
+                edited=bool(event.book_text) and not event.unscripted,
             )
         case ActIntended() | ActSent() | ActEnded() | Probed() | Resolved():
             return about_act(run, event)

@@ -179,6 +179,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     requests: tuple[RequestState, ...] = ()
     grant: GrantState | None = None
     unscripted: bool = False
+    edited: bool = False  # its book is another one than the checkout's, by the text that it has in the ledger
     permits: frozenset[tuple[str, int]] = frozenset()  # (act digest, attempt) of every permit, under whatever grant
     undo: UndoState | None = None
     stopping: str = ""  # why a person ends it; what `finally` undoes comes first

@@ -15,8 +15,8 @@ from envtui.rules.lint.step import lint_step
 from envtui.rules.values import check_param
 
 
-def lint_book(tree: Tree, book: Book) -> Iterable[Problem]:
-    """The problems of one book."""
+def lint_book(tree: Tree, book: Book, unscripted: bool = False) -> Iterable[Problem]:
+    """The problems of one book. `unscripted`: one step of an incident, which a person may look after instead of a probe."""
     runbook = book.runbook
     report = Report(tree.file(book.path), book.positions)
     if runbook.environment != tree.name:
@@ -28,7 +28,7 @@ def lint_book(tree: Tree, book: Book) -> Iterable[Problem]:
         report.known(("defaults", "target"), "target", runbook.defaults.target, tree.environment.targets)
     _gates(runbook, tree, report)
     for path, step in steps_of(runbook):
-        lint_step(tree, runbook, step, path, report)
+        lint_step(tree, runbook, step, path, report, unscripted)
     _durations(runbook, report)
     lint_flow(runbook, report)
     lint_names(tree, runbook, report)

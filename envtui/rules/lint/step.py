@@ -51,8 +51,8 @@ def written(field: str) -> str:
     return field.rstrip("_")
 
 
-def lint_step(tree: Tree, runbook: Runbook, step: Step, path: Path, report: Report) -> None:
-    """The problems of one step by itself."""
+def lint_step(tree: Tree, runbook: Runbook, step: Step, path: Path, report: Report, unscripted: bool = False) -> None:
+    """The problems of one step by itself. `unscripted`: it needs no probe, a person looks; in doubt it stays in doubt."""
     preset = step.probe.preset if step.probe is not None else None
     if preset is not None and (wrong := problem(preset)):
         report.error((*path, "probe", "preset"), f"{wrong}.", f"There are: {', '.join(PRESETS)}.")
@@ -83,7 +83,7 @@ def lint_step(tree: Tree, runbook: Runbook, step: Step, path: Path, report: Repo
     _captures(step, kind, path, report)
     _idle(runbook, step, kind, path, report)
     if step.mode == "write" and not isinstance(step, ChooseStep | WaitStep):
-        _write(tree, runbook, step, kind, path, report)
+        _write(tree, runbook, step, kind, path, report, unscripted)
     elif step.mode == "read":
         _read(step, path, report)
     if isinstance(step, WaitStep) and step.until is not None:
@@ -233,8 +233,10 @@ def _read(step: Step, path: Path, report: Report) -> None:
         report.warning(path, f"a read that looks like a write: {seen}.", remedy)
 
 
-def _write(tree: Tree, runbook: Runbook, step: Step, kind: str, path: Path, report: Report) -> None:
-    if step.probe is None and not step.repeatable:
+def _write(tree: Tree, runbook: Runbook, step: Step, kind: str, path: Path, report: Report, unscripted: bool) -> None:
+    if step.probe is None and unscripted:
+        report.warning(path, "no probe: UNSCRIPTED, a person looks.", "In doubt, nobody but a person can say.")
+    elif step.probe is None and not step.repeatable:
         report.error(
             path, f"the write {step.id} has no probe.", "Add probe, or repeatable: true if twice is as good as once."
         )
