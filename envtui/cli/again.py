@@ -15,6 +15,7 @@ from envtui.core.errors import EnvtuiError, NeedsWrite, Refused, UsageError
 from envtui.engine.resuming import Left
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
+from envtui.rules.late import as_sent
 from envtui.rules.shows import shows
 from envtui.rules.undo import final, undoable
 from envtui.rules.words import stamp
@@ -36,6 +37,8 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     blocks: str | None
     accepted: bool
     json: bool
+    text: str = ""  # of the book as it was edited since, from the file `name`
+    name: str = ""
 
 
 def resume(session: EnvironmentSession, how: How, *, book: str | None) -> int:
@@ -44,7 +47,7 @@ def resume(session: EnvironmentSession, how: How, *, book: str | None) -> int:
     async def go() -> int:
         replies = _replies(how)
         async with session:
-            found = await session.left(how.run)
+            found = await session.left(how.run, how.text, how.name)
             if book is not None and book != found.run.book:
                 raise UsageError(f"Run {how.run} is one of {found.run.book}.", "Leave the book out.")
             replies.check(found.book.runbook)
@@ -115,9 +118,11 @@ async def _signed(session: EnvironmentSession, found: Left, blocks: str) -> Left
         raise Refused(f"Request {request.id} was not made here.", f"Ask again: {ask}")
     plan = session.replan(request)
     refuse_another(signed, request, plan)
+    if request.book_text:
+        found = await session.left(run, request.book_text, "the book that came along")
     refuse_unsigned(await session.access.admit(plan, answers_in(blocks)))
     # Admitting wrote down what was signed: the run is taken up with it.
-    return msgspec.structs.replace(await session.left(run), plan=plan)
+    return msgspec.structs.replace(await session.left(run, request.book_text), plan=plan)
 
 
 async def _accept(found: Left, how: How, replies: Replies) -> None:
@@ -168,7 +173,7 @@ async def _confirmed(session: EnvironmentSession, task: RunTask, replies: Replie
     lines = [f"Run {run.id} of {run.book}: {'what it did is taken back' if ids else 'nothing to take back'}"]
     for number, name in enumerate(ids, 1):
         if name in acts:
-            act = acts[name]
+            act = as_sent(run, plan, acts[name])
             lines.append(
                 f"  {number}. {name}  on {act.place.target}/{act.place.member}: {session.ways.masked(shows(act))}"
             )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from envtui import cycles
 from envtui.core.errors import EnvtuiError, NeedsWrite, Refused
+from envtui.engine.accepting import accept, asks
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
 from envtui.rules.proposals import (
@@ -118,12 +119,20 @@ class Drive:
                 case ReadyUndo():
                     raise NeedsWrite(f"{proposed.act.id} {proposed.why_not}.")
                 case ReadyWrite():
-                    await said(replies.confirm(proposed.step, task.step_of(proposed.step).confirm))
-                    await self._session.arm(task)
-                    self._signals.check()
-                    await self._session.write(task, proposed.step)
+                    await self._write(proposed)
                 case _:
                     return None
+
+    async def _write(self, proposed: ReadyWrite) -> None:
+        task, replies, said = self._task, self._replies, self._signals.said
+        if not proposed.held:
+            await said(replies.confirm(proposed.step, task.step_of(proposed.step).confirm))
+            await self._session.arm(task)
+            for act, values in asks(task, proposed.step):
+                await said(replies.late(act, values))
+                await accept(task, [(act, values)])
+        self._signals.check()
+        await self._session.write(task, proposed.step)
 
     async def _run_on(self) -> Next:
         try:

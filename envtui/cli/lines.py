@@ -18,6 +18,7 @@ from envtui.core.events import (
     Finding,
     GrantActivated,
     GrantEnded,
+    LateAccepted,
     Probed,
     Resolved,
     RunEnded,
@@ -110,6 +111,9 @@ class Printer:
             case Answered() as event:
                 values = ", ".join(f"{k}={v.text}" for k, v in event.values.items())
                 self._say(f"[{event.step}] answered: {event.answer}{f' ({values})' if values else ''}")
+            case LateAccepted() as event:
+                values = ", ".join(f"{name}={value}" for name, value in event.values.items())
+                self._say(f"[{event.step}] {event.by} lets {event.act} be sent with {values}, other than signed")
             case WaitStarted() as event:
                 until = dt.datetime.fromtimestamp(event.until_ms / 1000, dt.UTC)
                 self._say(f"[{event.step}] waiting, at most until {until:%H:%M:%S} UTC")

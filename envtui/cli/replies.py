@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar, cast
 
+from envtui.core.act import Act
 from envtui.core.errors import UsageError
 from envtui.core.runbook import ChooseStep, ManualStep, Runbook, Step, ValueType
 from envtui.core.text import clean
-from envtui.rules.proposals import Doubt, NeedsAnswer, NeedsDecision, NeedsPick, UndoByHand
+from envtui.rules.proposals import Doubt, LateValue, NeedsAnswer, NeedsDecision, NeedsPick, UndoByHand
 from envtui.rules.run import RESUME
 from envtui.rules.values import typed_answer
 
@@ -81,6 +82,16 @@ class Replies:
         if phrase is not None:
             await self._one(step, f"  type in full: {phrase}", phrase, partial(_word, step, phrase))
 
+    async def late(self, act: Act, values: Sequence[LateValue]) -> None:
+        """That values which are other ones than those signed may be sent: each is typed, or given, in full."""
+        for each in values:
+            short, full = f"{act.step}.{each.name}", f"{act.step}.{each.name}@{each.member}"
+            was = f"signed {each.signed}" if each.signed is not None else "none was known when it was signed"
+            now = f"{was}, now {each.value} (found by {each.step})"
+            shown = f"  {each.name} on {each.member}: {now}\n  type the new value to send it"
+            name = full if self._given.get(full) else short
+            await self._one(name, shown, each.value, partial(_same, name, each.value))
+
     async def doubt(self, doubt: Doubt) -> verdicts.Verdict | None:
         """What follows from a write in doubt, as was found; None when nobody is there to say it."""
         step = doubt.act.partition("@")[0]
@@ -131,6 +142,8 @@ def _questions(book: Runbook) -> Iterator[tuple[str, Read]]:
             yield step.id, str  # a row: which there are, the run shows
         elif _words(step):
             yield step.id, partial(_fits, step)
+        for slot in step.late:
+            yield f"{step.id}.{slot.name}", str  # a value that is another one than the signed: which, the run shows
         if step.mode == "write":  # its undo may be in doubt, or a person's work
             yield f"{step.id}.undo", partial(verdicts.possible, f"{step.id}.undo")
     yield RESUME, partial(_one_of, RESUME, ("go on", "stop"))
@@ -141,7 +154,8 @@ def _words(step: Step) -> tuple[str, ...]:
     confirm = (step.confirm,) if step.confirm else ()
     if step.mode == "write":  # of one that failed a person says how it goes on, at the latest when it is taken up again
         return (*confirm, "retry", "look", "skip", "undo", "stop")
-    return (*confirm, "retry", "skip", "undo", "stop") if step.on_failure == "ask" else confirm
+    asks = step.on_failure == "ask" or step.required  # of what is waived, a person says that it is passed over
+    return (*confirm, "retry", "skip", "undo", "stop") if asks else confirm
 
 
 def _fits(step: Step, text: str) -> None:
@@ -197,6 +211,14 @@ def _word(step: str, phrase: str, text: str) -> str:
         raise UsageError(f"Step {step} is confirmed by typing: {phrase}", "Type it in full.")
     if not phrase and text not in ("", "done"):
         raise UsageError(f"{text!r} is no answer to {step}.", "Do what it says, then answer: done.")
+    return text
+
+
+def _same(name: str, value: str, text: str) -> str:
+    if text != value:
+        raise UsageError(
+            f"{name}: {text!r} was said, and it is {value!r} now.", "Look at it, and say the value as it is."
+        )
     return text
 
 

@@ -166,4 +166,4 @@ def _every(plan: Plan) -> tuple[Act, ...]:
     return tuple(act for step in plan.steps for act in (*step.acts, *step.undo, *step.probe))
 
 
-_BESIDES = "nothing that is sent differs; texts, expectations or probes do"
+_BESIDES = "nothing that is sent differs; texts, expectations, slots or probes do"

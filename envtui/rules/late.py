@@ -126,6 +126,15 @@ def about_to(run: Run, act: Act, slots: Sequence[Slot]) -> tuple[LateValue, ...]
     return tuple(found)
 
 
+def asks(run: Run, step: PlannedStep) -> tuple[tuple[Act, tuple[LateValue, ...]], ...]:
+    """The acts of a write step that were not sent yet, with their values that a person must let pass first."""
+    state = run.step(step.id)
+    pending = {each.id for each in state.acts if not each.intended} if state is not None else set()
+    found = ((act, about_to(run, act, step.late)) for act in step.acts if act.id in pending)
+    every = ((act, tuple(value for value in values if value.asks)) for act, values in found)
+    return tuple((act, values) for act, values in every if values)
+
+
 def held(act: Act, step: PlannedStep, state: ActState, values: Sequence[LateValue], granted: bool) -> str:
     """Why the act cannot be sent as things are, whatever a person says; '' when it can.
 

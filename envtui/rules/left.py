@@ -14,13 +14,16 @@ from .state import Run
 
 
 def again(run: Run, plan: Plan, book: Runbook) -> tuple[str, ...]:
-    """Steps that are read again, in order: what ran of `before`, and reads whose captures decide on writes still to come."""
+    """Steps that are read again, in order: what ran of `before`, and reads whose captures decide on writes still to come, or
+    are sent in them."""
     if run.undo is not None:
         return ()
     pending = {step.id for step in plan.steps[run.position :] if step.mode == "write"}
     wanted = {
         _captured_by(step.if_) for step in (*book.before, *book.steps) if step.id in pending and step.if_ is not None
     }
+    # What was sent already is not sent otherwise: only acts that are still to come are fed.
+    wanted |= {slot.name.partition(".")[0] for step in plan.steps if step.id in pending for slot in step.late}
     done = {step.id for step in run.steps[: run.position] if step.word is not None}
     return tuple(
         [step.id for step in book.before if step.id in done]

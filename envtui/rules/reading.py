@@ -40,8 +40,11 @@ def lines(request: Request, incident: Incident, plan: Plan | None) -> Iterator[t
         yield "Input", f"{name} = {value.reference if value.secret else value.text} ({value.origin})"
     yield "For", f"{span(request.ttl_ms)} from activation"
     yield "Valid until", moment(request.expires_ms)
+    for waiver in request.waivers:
+        yield "WAIVED", f"the required read {waiver.step}: {waiver.reason}"
     yield "Plan", request.plan_digest
     if plan is not None:
+        yield from _late(request, plan)
         for act in plan.writes:
             place = request.targets.get(f"{act.place.target}/{act.place.member}", act.place.address)
             yield "Writes", f"{act.id} at {place}{_alone(act)}"
@@ -56,6 +59,24 @@ def lines(request: Request, incident: Incident, plan: Plan | None) -> Iterator[t
                 yield "Undoes", f"{step.id}, by hand:"
                 for line in step.by_hand.splitlines():
                     yield "", line
+
+
+def _late(request: Request, plan: Plan) -> Iterator[tuple[str, str]]:
+    """What captured values may fill in what is written, and which are known."""
+    for step in plan.steps:
+        for slot in step.late:
+            members = [act.place.member for act in step.acts]
+            own = [f"{slot.name}@{member}" for member in members if f"{slot.name}@{member}" in request.late]
+            if slot.name in request.late or not own:
+                own = [slot.name]
+            for name in own:
+                value = request.late.get(name)
+                others = "no other value" if slot.fixed else f"any other value asks {request.requester.person}"
+                if value is None:
+                    others = f"{request.requester.person} is asked whether what is found may be sent"
+                is_ = f" = {value}" if value is not None else ", not known yet"
+                terms = f"{slot.type}, pattern {slot.pattern}, at most {slot.max_length} characters"
+                yield "Late", f"{step.id}: {name}{is_} ({terms}; {others})"
 
 
 def _what(act: Act) -> Iterator[tuple[str, str]]:

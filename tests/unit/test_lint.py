@@ -17,6 +17,12 @@ WRITE = """\
 """
 
 
+LATE = (
+    WRITE.replace("[setctl, on]", '[setctl, "${vars.pick.id}"]')
+    + "    late: [{name: pick.id, type: int, pattern: '[0-9]+'}]\n"
+)
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     return grow(tmp_path, "dev") / "dev"
@@ -82,6 +88,15 @@ STEPS = [
     (WRITE.replace("applied: {stdout_matches: \"^on\"}", "applied: {rows: 1}"), "rows does not belong to kind ssh."),
     (WRITE.replace("[setctl, off]", "[setctl, off], query: x"), "undo needs exactly one thing to do."),
     (WRITE.replace("[setctl, on]", "[setctl, \"${vars.pick.id}\"]"), "a write uses the captured ${vars.pick.id}"),
+    (WRITE.replace("[setctl, off]", "[setctl, \"${vars.pick.id}\"]"), "a write uses the captured ${vars.pick.id}"),
+    (LATE.replace(", type: int", ""), "pick.id is captured as int."),
+    (LATE.replace("type: int", "type: secret"), "a slot is no secret"),
+    (WRITE + "    late: [{name: pick.id, type: int, pattern: '[0-9]+'}]\n", "no place of this write uses ${vars.pick.id}."),
+    (LATE.replace("}]", "}, {name: pick.id, type: int, pattern: '[0-9]+'}]"), "the slot pick.id is declared twice."),
+    (LATE.replace("[0-9]+", "("), "pattern: "),
+    (LATE.replace("pick.id", "nope.id").replace(", type: int", ""), "no step captures ${vars.nope.id}."),
+    (LATE.replace("mode: write", "mode: read").replace("    undo: {argv: [setctl, off]}\n", "").replace("    probe:", "    doc: x #"),
+     "late belongs to a write."),
     (WRITE.replace('"^on"', '"^${vars.nope}"'), "no step captures ${vars.nope}."),
     (WRITE.replace('"^on"', '"${params.token}"'), "the secret ${params.token} would be seen here."),
     (WRITE.replace("[getctl]", "[getctl, \"${vars.job}\"]") + "    capture: {job: {from: stdout}}\n",
@@ -93,6 +108,25 @@ STEPS = [
     (WRITE + "    target: db\n", "db is a target of kind sql"),
     (WRITE + "  - {id: again, kind: choose, options: {more: change, less: end}}\n", "the write change can be reached twice."),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "expected", "warned"), [
+    (LATE.replace("pick.id}", "pick.at}").replace("name: pick.id, type: int, pattern: '[0-9]+'", "name: pick.at, pattern: '.*'"),
+     ".* matches anything.", True),
+    (LATE.replace("pick.id}", "pick.at}").replace("name: pick.id, type: int, pattern: '[0-9]+'", "name: pick.at, pattern: '[0-9: -]+'"),
+     "matches anything.", False),
+    ("  - {id: ask, kind: choose, options: {a: wr, b: must}}\n  - {id: must, kind: ssh, argv: [ls], required: true}\n"
+     "  - {id: wr, kind: ssh, mode: write, argv: [x], repeatable: true, point_of_no_return: so}\n",
+     "a way leads past must to the write wr", True),
+    ("  - {id: must, kind: ssh, argv: [ls], required: true}\n"
+     "  - {id: wr, kind: ssh, mode: write, argv: [x], repeatable: true, point_of_no_return: so}\n",
+     "a way leads past", False),
+])  # fmt: skip
+def test_what_is_odd(tree: Path, steps: str, expected: str, warned: bool) -> None:
+    add(tree, steps)
+    assert any(expected in each and each.startswith("warning") for each in said(tree.parent)) == warned, said(
+        tree.parent
+    )
 
 
 @pytest.mark.parametrize(("steps", "expected"), STEPS, ids=[expected for _, expected in STEPS])
@@ -109,7 +143,8 @@ FINE = [
     WRITE,
     WRITE.replace("    probe:", "    repeatable: true #").replace("    undo:", "    doc: x #"),
     WRITE.replace("    undo:", "    point_of_no_return: it is gone #"),
-    WRITE.replace("[setctl, on]", '[setctl, "${vars.pick.id}"]') + "    late: [{name: pick, pattern: '[0-9]+'}]\n",
+    WRITE.replace("[setctl, on]", '[setctl, "${vars.pick.id}"]') + "    late: [{name: pick.id, type: int, pattern: '[0-9]+'}]\n",
+    WRITE.replace("[setctl, off]", '[setctl, "${vars.pick.id}"]') + "    late: [{name: pick.id, type: int, pattern: '[0-9]+'}]\n",
     WRITE + "    attempts: 2\n  - {id: again, kind: choose, options: {more: change, less: end}}\n",
     "  - {id: again, kind: choose, options: {look: first, leave: end}}\n",
     "  - {id: x, kind: ssh, argv: [cat], stdin: {text: \"${params.token}\"}}\n",

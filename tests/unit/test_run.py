@@ -302,7 +302,7 @@ def test_for_any_history_no_write_without_grounds_and_none_twice(history: list[E
     if isinstance(proposed, ReadyWrite) and proposed.granted:
         assert run.grant is not None
         assert not run.grant.ended
-        assert (proposed.act.digest(), 1) not in run.grant.spent
+        assert (proposed.act.digest(), proposed.attempt) not in run.grant.spent
         state = next(a for s in run.steps for a in s.acts if a.id == proposed.act.id)
         assert not state.intended
     if run.in_doubt and run.word is None:

@@ -42,6 +42,7 @@ def lint_flow(runbook: Runbook, report: Report) -> None:
     if len(places) != len(runbook.steps):
         return  # with double ids nobody knows where a jump leads
     _circles(runbook, edges, report)
+    _required(runbook, edges, report)
     _undoes(runbook, report)
     reached = _reach({0}, edges)
     for index, step in enumerate(runbook.steps):
@@ -68,6 +69,24 @@ def _circles(runbook: Runbook, edges: list[set[int]], report: Report) -> None:
         if step.mode == "write" and step.attempts == 1 and index in _reach(edges[index], edges):
             remedy = "Set attempts, or let the jump back lead past it."
             report.error(("steps", index), f"the write {step.id} can be reached twice.", remedy)
+
+
+def _required(runbook: Runbook, edges: list[set[int]], report: Report) -> None:
+    """A way that leads past a required read to a write behind it ends there: the write waits for the read."""
+    for at, read in enumerate(runbook.steps):
+        if not read.required or read.mode != "read" or read.if_ is not None:
+            continue
+        around = [set() if index == at else to - {at} for index, to in enumerate(edges)]
+        reached = _reach({0}, around) if at else set()
+        past = [
+            runbook.steps[index].id for index in sorted(reached) if index > at and runbook.steps[index].mode == "write"
+        ]
+        if past:
+            report.warning(
+                ("steps", at, "required"),
+                f"a way leads past {read.id} to the write {past[0]}, which waits for it there.",
+                "Let every way to the write lead over it, or take it out of required.",
+            )
 
 
 def _undoes(runbook: Runbook, report: Report) -> None:

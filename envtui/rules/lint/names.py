@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from envtui.core.errors import UsageError
+from envtui.core.pattern import safe_pattern
 from envtui.core.runbook import HttpStep, ManualStep, Runbook, SqlStep, SshStep, Step, WaitStep
 from envtui.core.tree import Path, Tree
 from envtui.rules.condition import split
 from envtui.rules.lint.report import Report
+from envtui.rules.plan import captured_types
 from envtui.rules.template import RUN_NAMES, names
 
 _DOING = ("cwd", "body", "path", "query", "host")
@@ -18,12 +20,13 @@ def lint_names(tree: Tree, runbook: Runbook, report: Report) -> None:
     """Each text of each step against the names that exist by then."""
     known = {f"params.{name}" for name in runbook.params} | {f"run.{name}" for name in RUN_NAMES}
     secrets = {f"params.{name}" for name, param in runbook.params.items() if param.type == "secret"}
+    types = captured_types(runbook)
     comes_later = {name for step in (*runbook.before, *runbook.steps) for name in _brings(step)}
     for section, steps in (("before", runbook.before), ("steps", runbook.steps)):
         for index, step in enumerate(steps):
             path: Path = (section, index)
             here = {*known, "each.*"} if step.each is not None else known
-            names_ = _Names(here, secrets, comes_later, report)
+            names_ = _Names(here, secrets, comes_later, report, types)
             _step(tree, step, path, names_)
             known |= _brings(step)
 
@@ -43,8 +46,11 @@ def _brings(step: Step) -> set[str]:
 class _Names:
     """What may be named at one step."""
 
-    def __init__(self, known: set[str], secrets: set[str], later: set[str], report: Report) -> None:
+    def __init__(
+        self, known: set[str], secrets: set[str], later: set[str], report: Report, types: Mapping[str, str]
+    ) -> None:
         self._known = known
+        self.types = types
         self._secrets = secrets
         self._later = later
         self.report = report
@@ -66,6 +72,10 @@ class _Names:
             elif not self._has(name, self._known):
                 self._unknown(path, name, prose)
         return list(found)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a value of that name here."""
+        return self._has(name, self._known)
 
     def condition(self, path: Path, text: str) -> None:
         try:
@@ -105,14 +115,11 @@ def _step(tree: Tree, step: Step, path: Path, known: _Names) -> None:
     for field in ("title", "doc", "instructions", "confirm"):
         known.check((*path, field), getattr(step, field, None) or "", prose=True)
     if step.mode == "write":
-        slots = {late.name for late in step.late}
-        for at, name in used:
-            if name.startswith("vars.") and name.split(".")[1] not in slots and not isinstance(step, ManualStep):
-                known.report.error(
-                    at,
-                    f"a write uses the captured ${{{name}}}, which nobody can sign beforehand.",
-                    "Declare it under late, with a pattern, or make it a parameter.",
-                )
+        used_late = list(used)
+        if step.undo is not None and step.undo.instructions is None:
+            used_late += [(at, name) for at, text in _texts(step.undo, (*path, "undo")) for name in _named(text)]
+        if not isinstance(step, ManualStep):
+            _slots(step, path, used_late, known)
     for expect, at in _expectations(step, path):
         for where, text in _matched(expect, at):
             known.check(where, text)
@@ -127,6 +134,56 @@ def _step(tree: Tree, step: Step, path: Path, known: _Names) -> None:
     for name, capture in step.capture.items():
         for column, text in capture.where.items():
             known.check((*path, "capture", name, "where", column), text)
+
+
+def _slots(step: Step, path: Path, used: list[tuple[Path, str]], known: _Names) -> None:
+    """Each captured value in a write or its undo has a slot, and each slot a place and a capture of its type."""
+    report = known.report
+    slots = {f"vars.{late.name}" for late in step.late}
+    for at, name in used:
+        if name.startswith("vars.") and name not in slots and at[-1] != "host":
+            report.error(
+                at,
+                f"a write uses the captured ${{{name}}}, which nobody can sign beforehand.",
+                "Declare it under late, with a pattern, or make it a parameter.",
+            )
+    seen: set[str] = set()
+    for index, late in enumerate(step.late):
+        at, name = (*path, "late", index), f"vars.{late.name}"
+        if late.name in seen:
+            report.error((*at, "name"), f"the slot {late.name} is declared twice.", "Declare it once.")
+        seen.add(late.name)
+        if all(name != each for _, each in used):
+            report.error((*at, "name"), f"no place of this write uses ${{{name}}}.", "Leave the slot out.")
+        kind = known.types.get(name, "string")
+        if late.type in ("secret", "enum"):
+            report.error((*at, "type"), f"a slot is no {late.type}: nothing is captured as one.")
+        elif known.has(name) and late.type != kind:
+            report.error((*at, "type"), f"{late.name} is captured as {kind}.", "Say the same of both.")
+        if late.type == "string" and _takes_anything(late.pattern):
+            report.warning(
+                (*at, "pattern"),
+                f"{late.pattern} matches anything.",
+                "Say what the value looks like: it is what is signed.",
+            )
+
+
+_ANYTHING = ("a b;'\"`$(){}<>|&*?!#%", "x" * 64, "-r", "../..")
+
+
+def _takes_anything(pattern: str) -> bool:
+    try:
+        compiled = safe_pattern(pattern)
+    except UsageError:
+        return False  # said elsewhere
+    return all(compiled.fullmatch(text) for text in _ANYTHING)
+
+
+def _named(text: str) -> tuple[str, ...]:
+    try:
+        return names(text)
+    except UsageError:
+        return ()  # said elsewhere
 
 
 def _expectations(step: Step, path: Path) -> Iterator[tuple[object, Path]]:

@@ -9,6 +9,7 @@ from envtui.core.environment import AccessPolicy
 from envtui.core.runbook import Runbook
 from envtui.core.shape import seconds
 from envtui.core.text import clean
+from envtui.rules.late import as_sent
 from envtui.rules.shows import shows
 from envtui.rules.state import Run
 from envtui.rules.undo import final, undoable
@@ -76,7 +77,7 @@ def _items(run: Run, plan: Plan) -> list[tuple[str, str]]:
         if act is None:
             found.append((item, f"you, by hand: {by_hand.get(item, '')}"))
         else:
-            found.append((f"{act.step.removesuffix('.undo')} on {act.place.member}", shows(act)))
+            found.append((f"{act.step.removesuffix('.undo')} on {act.place.member}", shows(as_sent(run, plan, act))))
     return found
 
 
