@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from envtui.core.errors import InDoubt, UsageError
-from envtui.core.events import Resolved, UndoStarted
+from envtui.core.events import Noted, Resolved, UndoStarted
+from envtui.rules.outside import ENVTUI, looked
 from envtui.rules.proposals import Doubt, Following, Next, UndoByHand
 from envtui.rules.undo import final, undoable
 
+from .stopping import Stopping
 from .ways import Ways
 from .writes import WriteSteps
 
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
 class Mending:
     """For one run. Each method returns what is next; `RunTask.run_on` does it. `lock` is the run's own."""
 
-    def __init__(self, task: RunTask, writes: WriteSteps, ways: Ways, lock: asyncio.Lock) -> None:
+    def __init__(self, task: RunTask, writes: WriteSteps, ways: Ways, stopping: Stopping, lock: asyncio.Lock) -> None:
         self._task = task
         self._writes = writes
         self._ways = ways
+        self._stopping = stopping
         self._lock = lock
 
     async def look(self, halt: bool = False) -> Next:
@@ -37,6 +40,27 @@ class Mending:
             else:
                 raise UsageError("Nothing is in doubt.", "Look at what the run waits for.")
             return await self._task.settle()
+
+    async def withdraw(self, why: str, cut: bool) -> None:
+        """Write access ended. With `cut` what is under way of it, or goes on at its target by itself, is ended there. Each
+        write without a known outcome is looked at from outside then, and what is left of the run is written down.
+
+        `why`: a sentence, which the outcome of what was ended begins with.
+        """
+        if cut and self._stopping.writing:
+            self._stopping.cut(True, why)
+        elif cut and self._task.run.detached:
+            self._stopping.cut(False)  # whoever waits for it here; it is ended below
+        async with self._lock:
+            if not cut and not self._task.run.in_doubt:
+                return  # what was under way ended by itself, and said how
+            for act in (*self._task.run.detached, *self._task.run.in_doubt):
+                step = act.id.partition("@")[0].partition(".")[0]
+                if act.in_doubt:
+                    await self._writes.examine(step, act.id, halt=cut)
+                elif cut:
+                    await self._writes.follow(step, act.id, halt=True, why=why)
+            await self._task.append(Noted(run=self._task.run.id, text=looked(self._task.run), by=ENVTUI))
 
     async def resolve(self, act_id: str, done: bool, why: str = "", by: str = "") -> Next:
         """A person's word on a write in doubt: it is done, or it is not. Needs a reason where no probe says the same."""

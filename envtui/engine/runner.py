@@ -115,7 +115,7 @@ class RunTask:
         """What a person does about writes that did not go well: doubts, and undo."""
         from .mending import Mending
 
-        return Mending(self, self._writes, self._ways, self.lock)
+        return Mending(self, self._writes, self._ways, self._stopping, self.lock)
 
     @property
     def next(self) -> Next:
@@ -150,12 +150,16 @@ class RunTask:
     async def append(self, *events: Event) -> Sequence[Entry]:
         """Write events down, durably and in order; then everyone who looks sees them. Returns their entries."""
         entries = await self._ways.journal.append_all(events)
+        self.take(*entries)
+        return entries
+
+    def take(self, *entries: Entry) -> None:
+        """What the ledger has of the run now, written here or by another process, is seen by everyone who looks."""
         for entry in entries:
             self.run = apply(self.run, entry)
             for observe in tuple(self.observers):
                 observe(entry)
         self._changed()
-        return entries
 
     async def _append_act(self, *events: Event) -> Sequence[Entry]:
         """As `append`; the end of a step that the last act decides is written with it: one wait for the disk less."""

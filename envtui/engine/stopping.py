@@ -18,6 +18,7 @@ class Stopping:
         self._doing: tuple[asyncio.Task[Any], bool] | None = None
         self.for_good = False
         self.now = False
+        self.why = ""
 
     @property
     def asked(self) -> bool:
@@ -28,6 +29,11 @@ class Stopping:
         """Whether a job that was cut off is still coming to its end."""
         return self.now and self._doing is not None
 
+    @property
+    def writing(self) -> bool:
+        """Whether a job is under way that writes, or is about to."""
+        return self._doing is not None and self._doing[1]
+
     def ask(self) -> None:
         """Nothing more begins until `go_on`; a pause ends now."""
         self._asked.set()
@@ -36,15 +42,18 @@ class Stopping:
         if not self.for_good:
             self._asked.clear()
             self.now = False
+            self.why = ""
 
     def interrupt(self, writes: bool) -> None:
         """Nothing more begins, ever. A read under way is cancelled; a write only with `writes`."""
         self.for_good = True
         self.cut(writes)
 
-    def cut(self, writes: bool) -> None:
-        """Nothing more begins until `go_on`. A read under way is cancelled now; a write only with `writes`."""
+    def cut(self, writes: bool, why: str = "") -> None:
+        """Nothing more begins until `go_on`. A read under way is cancelled now; a write only with `writes`. `why`: the
+        sentence that its outcome begins with; the first one that is given stays."""
         self.now = True
+        self.why = self.why or why
         self._asked.set()
         if self._doing is not None and (writes or not self._doing[1]):
             self._doing[0].cancel()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from envtui.core.events import Entry, Event, Head
+from envtui.core.events import Entry, Event, GrantEnded, Head
 from envtui.core.ports import Journal
 
 from .runner import RunTask
@@ -17,11 +17,13 @@ class Through(msgspec.Struct, frozen=True):
 
     task: RunTask
     journal: Journal
+    own: set[tuple[str, str]]  # (grant, reason) of the ends that are written through this
 
     async def append(self, event: Event) -> Entry:
-        return (await self.task.append(event))[-1]
+        return (await self.append_all((event,)))[-1]
 
     async def append_all(self, events: Sequence[Event]) -> Sequence[Entry]:
+        self.own.update((event.grant, event.reason) for event in events if isinstance(event, GrantEnded))
         return await self.task.append(*events)
 
     async def read(self, run: str | None = None) -> Sequence[Entry]:

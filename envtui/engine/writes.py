@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Spend = Callable[[Act, int, Mapping[str, str]], Awaitable[Permit]]
 """A permit for an act as it was signed, an attempt, and the late values (slot -> value) that are in what is sent."""
+BY_HAND = "Stopped by the operator."
 _OPPOSITE: dict[Finding, Finding] = {"applied": "absent", "absent": "applied", "unknown": "unknown"}
 
 
@@ -80,14 +81,14 @@ class WriteSteps:
             said = f"the host noted that it ended with {fate.exit}" if fate.exit is not None else fate.why
             await self._found(act, "unknown", f"there is no probe; {said}".rstrip("; "))
 
-    async def follow(self, step_id: str, act_id: str, halt: bool = False) -> None:
-        """Wait for a detached write until it ends, or end it."""
+    async def follow(self, step_id: str, act_id: str, halt: bool = False, why: str = BY_HAND) -> None:
+        """Wait for a detached write until it ends, or end it, for the reason `why`."""
         step, act, state = self._task.step_of(step_id), self._planned(step_id, act_id), self._state(act_id)
         ending = self._ending(step, act, state)
 
         async def attach(sink: Sink) -> Conclusion:
             if halt:
-                return await ending.cut("Stopped by the operator.", sink, {})
+                return await ending.cut(why, sink, {})
             return await ending.follow(sink, {}, act.timeout)
 
         conclusion = await self._acting.follow(act, state.attempt, attach)
@@ -127,7 +128,7 @@ class WriteSteps:
                 return Conclusion(word="IN DOUBT", why="cut off: nobody waited for its outcome")
             asked = True
             if error is None:
-                return await ending().cut("Stopped by the operator.", sink, seen)
+                return await ending().cut(self._stopping.why or BY_HAND, sink, seen)
             left = act.timeout - (self._ways.clock.boot_ms() - began) / 1000
             return await ending().lost(error, sink, left)
 

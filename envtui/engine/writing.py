@@ -1,8 +1,9 @@
 """Write access of a session's runs: the use cases of `access`, bound to this session's tree, ledger and clock.
 
 Grants live here and nowhere else; when the process ends they are gone, and another one makes of the ledger only what takes
-back what was done under them. A keeper looks at each one every minute and at its end, and gives it back to read by itself;
-an act that is under way then goes on, because its time was seen to fit before it began.
+back what was done under them. A keeper looks at each one every minute and at its end, and gives it back to read by itself.
+What that means for the act that is under way is in `watching`: a revoke, a closed incident and a clock that was set back end
+it; when the time is over it goes on, because it was seen to fit before it began.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from envtui.core.access import Grant, Permit, Request, Terms, Waiver
 from envtui.core.act import Act, Plan
 from envtui.core.errors import EnvtuiError, NeedsWrite, Refused, UsageError
-from envtui.core.events import GrantEnded, PermitSpent, SignedOff, SignOffRefused
+from envtui.core.events import Entry, GrantEnded, PermitSpent, SignedOff, SignOffRefused
 from envtui.core.ports import Journal
 from envtui.rules import late
 from envtui.rules.grants import NO_VALUES
@@ -26,6 +27,7 @@ from .keeping import Keeper
 from .planning import Planning
 from .runner import RunTask
 from .through import Through
+from .watching import Watching
 from .ways import Ways, quiet
 
 
@@ -42,6 +44,7 @@ class WriteAccess:
         self._grants: dict[str, Grant] = {}
         self._over: dict[str, dict[str, Grant]] = {}  # run -> id -> what still permits undo
         self._keepers: dict[str, Keeper] = {}
+        self._watching = Watching(ways.journal, self._ended_elsewhere)
         self._ending = asyncio.Lock()
 
     def grant(self, run: str) -> Grant | None:
@@ -117,8 +120,8 @@ class WriteAccess:
         )
 
     async def receive(self, task: RunTask, block: str) -> SignedOff | SignOffRefused:
-        """Check a sign-off and write down that it came, or why it does not count."""
-        return await access.receive(
+        """Check a sign-off and write down that it came, or why it does not count. A revoke ends write access."""
+        event = await access.receive(
             block,
             task.run.id,
             terms=self.terms,
@@ -126,6 +129,9 @@ class WriteAccess:
             journal=self._journal(task),
             clock=self._ways.clock,
         )
+        if isinstance(event, SignedOff) and event.verdict == "revoke":
+            await self._revoked(task)
+        return event
 
     async def admit(self, plan: Plan, answers: Sequence[str]) -> access.Standing:
         """Take the answers for a run that has not begun, and say what its request still lacks.
@@ -161,6 +167,7 @@ class WriteAccess:
 
     async def activate(self, task: RunTask) -> Grant:
         """Write access begins. Raises Refused with everything that still lacks."""
+        before = (await self._ways.journal.head()).seq
         grant = await access.activate(
             task.run.id,
             terms=self.terms,
@@ -175,6 +182,7 @@ class WriteAccess:
         self._keepers[task.run.id] = Keeper(
             task, grant, terms=self.terms, ways=self._ways, end=functools.partial(self._kept_until, task, grant)
         )
+        self._watching.watch(task, before)
         return grant
 
     async def spend(self, task: RunTask, act: Act, attempt: int, values: Mapping[str, str] = NO_VALUES) -> Permit:
@@ -204,6 +212,7 @@ class WriteAccess:
         """
         why: EnvtuiError | None = None
         active = self._grants.get(task.run.id)
+        self._watching.watch(task, (await self._ways.journal.head()).seq)
         for grant_id in await self._undoing(task, act):
             try:
                 grant = active if active and active.id == grant_id else await self._left_of(task, grant_id)
@@ -271,11 +280,36 @@ class WriteAccess:
         for one in ending:
             async with self._ending:
                 await access.end(one, reason, journal=self._journal(task), why=why)
+        if ending:
+            self._watching.withdraw(task, reason, why)
+
+    def _ended_elsewhere(self, task: RunTask, entry: Entry) -> None:
+        """Another process wrote down that a grant of this run ended: it has, here too."""
+        event = entry.event
+        assert isinstance(event, GrantEnded)
+        task.take(entry)
+        grant = self._grants.get(task.run.id)
+        if grant is not None and grant.id == event.grant:
+            self._lapse(task.run.id)
+        self._watching.withdraw(task, event.reason, event.why)
+
+    async def _revoked(self, task: RunTask) -> None:
+        """A revoke that somebody signed is in the ledger."""
+        ends = [e.event for e in await self._ways.journal.read(task.run.id) if isinstance(e.event, GrantEnded)]
+        last = next((event for event in reversed(ends) if event.reason == "REVOKED"), None)
+        grant = self._grants.get(task.run.id)
+        if last is None:
+            return
+        if grant is not None and grant.id == last.grant:
+            self._lapse(task.run.id)
+        self._watching.withdraw(task, last.reason, last.why)
 
     async def _put_by(self, task: RunTask, grant: Grant) -> None:
         """An active grant that ended, as the ledger has it, is one that undoes only."""
-        if self._grants.get(task.run.id) is grant and past(await self._ways.journal.read(task.run.id)).end(grant.id):
+        reason = past(await self._ways.journal.read(task.run.id)).end(grant.id)
+        if self._grants.get(task.run.id) is grant and reason:
             self._lapse(task.run.id)
+            self._watching.withdraw(task, reason, "", cut=False)  # what is under way is what asks for a permit now
 
     def _lapse(self, run: str) -> Grant | None:
         grant = self._grants.pop(run, None)
@@ -288,9 +322,12 @@ class WriteAccess:
 
     async def close(self, tasks: Mapping[str, RunTask]) -> None:
         """End every grant: the process is leaving."""
+        await self._watching.close()
         for run in tuple(self._grants):
-            if run in tasks:
-                await self.end(tasks[run], "GIVEN_BACK", "the session was closed")
+            if run in tasks and (grant := self._lapse(run)) is not None:
+                async with self._ending:
+                    why = "the session was closed"
+                    await access.end(grant, "GIVEN_BACK", journal=self._journal(tasks[run]), why=why)
         async with self._ending:  # an end that somebody else began is written down before the ledger closes
             return
 
@@ -299,4 +336,4 @@ class WriteAccess:
             await self.end(task, reason, why)
 
     def _journal(self, task: RunTask | None) -> Journal:
-        return self._ways.journal if task is None else Through(task, self._ways.journal)
+        return self._ways.journal if task is None else Through(task, self._ways.journal, self._watching.own)

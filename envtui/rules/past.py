@@ -25,6 +25,10 @@ from envtui.core.events import (
 CLOSING = frozenset({"REVOKED", "CLOCK_JUMP"})
 """Ends after which nothing is permitted under a grant, not even an undo."""
 
+CUTTING = frozenset({*CLOSING, "INCIDENT_CLOSED"})
+"""Ends that also end the write which is under way at its target. An act under way when its time is over, or write access
+is complete, was seen to fit before it began."""
+
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
     """`spent`: (grant, act digest, attempt) of every permit. `permitted`: (grant, act id) of the same.

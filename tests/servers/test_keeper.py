@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from envtui.core.errors import NeedsWrite
-from envtui.core.events import ActEnded, GrantEnded, PermitSpent
+from envtui.core.events import ActEnded, GrantEnded, Noted, PermitSpent
 from envtui.engine.keeping import RECHECK_SECONDS
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
 from envtui.engine.writing import WriteAccess
 from envtui.outside.system_clock import SystemClock
+from envtui.rules.outside import NOTHING_LEFT
 from tests.servers.world_kit import NAME, Kit, kit, machines, one, until
 
 __all__ = ["kit", "machines", "one"]  # fixtures
@@ -135,34 +136,62 @@ async def test_when_its_grounds_are_gone_it_ends_within_a_minute_and_without_an_
     assert kit.sound()
 
 
-async def test_a_write_that_is_under_way_when_it_ends_goes_on_and_may_be_taken_back(
-    kit: Kit, register: Path, tmp_path: Path
-) -> None:
+def long_write(kit: Kit, tmp_path: Path) -> None:
     kit.book(
-        f"  - id: a\n    kind: ssh\n    mode: write\n    timeout: 30s\n"
-        f"    sh: 'touch {tmp_path}/begun; until [ -e {tmp_path}/go ]; do sleep 0.05; done; touch {tmp_path}/sent'\n"
+        f"  - id: a\n    kind: ssh\n    mode: write\n    timeout: 60s\n"
+        f"    sh: 'echo $$ > {tmp_path}/pid; touch {tmp_path}/sent; until [ -e {tmp_path}/go ]; do sleep 0.05; done'\n"
         f"    undo: {{argv: [rm, {tmp_path}/sent]}}\n"
         f"    probe: {{argv: [test, -e, {tmp_path}/sent], applied: {{exit: 0}}, absent: {{exit: 1}}}}\n"
         f"  - {{id: b, kind: ssh, mode: write, repeatable: true, argv: [touch, {tmp_path}/more], timeout: 10s}}\n"
     )
+
+
+async def test_a_closed_incident_ends_the_write_that_is_under_way_and_it_may_be_taken_back(
+    kit: Kit, register: Path, tmp_path: Path
+) -> None:
+    long_write(kit, tmp_path)
     incident = opened(kit)
     async with kit.open() as session:
         task, clock = await granted(kit, session, incident)
         writing = asyncio.create_task(session.write(task, "a"))
-        await until((tmp_path / "begun").exists)
+        await until((tmp_path / "sent").exists)
         close(kit, register, incident, clock)
         clock.tick()
-        await until(lambda: not task.run.write_active)
-        assert not kit.events(ActEnded)
-        (tmp_path / "go").touch()
-        await writing
-        assert [e.word for e in kit.events(ActEnded)] == ["OK"]
+        await asyncio.wait_for(writing, 30)
+        await until(lambda: bool(kit.events(Noted)))
+        [ended] = [e for e in kit.events(ActEnded) if e.act == "a@web1"]
+        assert ended.word == "OK"  # its probe found it: what was done stays done until it is taken back
+        assert ended.why.startswith(f"Write access ended: {incident} was closed")
+        assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
         with pytest.raises(NeedsWrite, match="incident closed"):
             await session.write(task, "b")
         await task.mending.undo("it did not help")
         assert str(await task.run_on()).startswith("Done(word='UNDONE'")
     assert [e.reason for e in kit.events(GrantEnded)] == ["INCIDENT_CLOSED"]
     assert [e.act.partition("@")[0] for e in kit.events(PermitSpent)] == ["a", "a.undo"]
+    assert [e.text for e in kit.events(Noted)] == [NOTHING_LEFT]
     assert not (tmp_path / "sent").exists()
     assert not (tmp_path / "more").exists()
     assert kit.sound()
+
+
+async def test_a_write_that_is_under_way_when_its_time_is_over_goes_on(
+    kit: Kit, register: Path, tmp_path: Path
+) -> None:
+    long_write(kit, tmp_path)
+    incident = opened(kit)
+    async with kit.open() as session:
+        task, clock = await granted(kit, session, incident)
+        writing = asyncio.create_task(session.write(task, "a"))
+        await until((tmp_path / "sent").exists)
+        for looks in (2, 3):
+            clock.tick()
+            await until(lambda looks=looks: len(clock.asked) == looks)  # type: ignore[misc]
+        clock.tick()
+        await until(lambda: not task.run.write_active)
+        assert not kit.events(ActEnded)
+        (tmp_path / "go").touch()
+        await writing
+        assert [e.word for e in kit.events(ActEnded)] == ["OK"]
+    assert [e.reason for e in kit.events(GrantEnded)] == ["EXPIRED"]
+    assert not kit.events(Noted)
