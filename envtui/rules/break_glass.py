@@ -97,6 +97,11 @@ def longest_ms(policy: AccessPolicy) -> int:
     return min(half, round(seconds(policy.break_glass.max) * 1000)) if policy.break_glass is not None else half
 
 
+def letters(reason: str) -> int:
+    """What counts of a reason: letters and digits, not what is between them."""
+    return sum(character.isalnum() for character in reason)
+
+
 def review_by_ms(policy: AccessPolicy, now_ms: int) -> int:
     """Until when somebody else has to look at a break-glass that begins now."""
     assert policy.break_glass is not None
@@ -117,7 +122,7 @@ def of_break_glass(person: str, reason: str, ttl_ms: int, debts: Sequence[str], 
         f"It is for {', '.join(policy.break_glass.people)}. Ask for a signature, or ask one of them.",
     )
     found.unless(
-        sum(character.isalnum() for character in reason) >= REASON_LETTERS,
+        letters(reason) >= REASON_LETTERS,
         "reason",
         f"A break-glass needs a reason of at least {REASON_LETTERS} letters.",
         "Say what is broken, what this will do, and why it cannot wait for a signature.",

@@ -51,6 +51,7 @@ access:
   incident: {{tracker: file, path: "{register}", required: true}}
   signoff: {{min: {signers}, same_machine: allowed}}
   grant: {{max: {ttl}}}
+{more}
 """
 
 BOOK = """\
@@ -171,8 +172,11 @@ class ScriptedWorld(World, frozen=True):
         return session
 
 
-def grow(folder: Path, *, ttl: str = "30m", signers: int = 1) -> dict[str, str]:
-    """Two trees, two people, a register with an open incident. Returns the environment variables of asha."""
+def grow(folder: Path, *, ttl: str = "30m", signers: int = 1, more: str = "") -> dict[str, str]:
+    """Two trees, two people, a register with an open incident. Returns the environment variables of asha.
+
+    `more`: further lines of both manifests; the first ones are indented, they go on with `access`.
+    """
     home = folder / "home"
     (home / ".ssh").mkdir(parents=True, mode=0o700)
     public = {}
@@ -190,6 +194,7 @@ def grow(folder: Path, *, ttl: str = "30m", signers: int = 1) -> dict[str, str]:
                 register=folder / "registers" / f"{name}.jsonl",
                 ttl=ttl,
                 signers=signers,
+                more=more,
             ),
             "books/revert.yaml": BOOK.format(name=name, markup=MARKUP),
             "books/look.yaml": SMALL.format(name=name),

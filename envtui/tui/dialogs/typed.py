@@ -58,6 +58,7 @@ class TypedDialog(Fitting[str]):
         with Vertical() as box:
             box.border_title = Content(f" {clean(self._title, 80)} ")
             yield self.text(self._content)
+            yield from self.above()
             for word, does in self._answers.items():
                 yield Static(
                     words(
@@ -68,6 +69,10 @@ class TypedDialog(Fitting[str]):
                 )
             yield _Typed(placeholder="", id="typed")
             yield Static(words(("esc", "bold $tone-text"), (f" {self._back}", "$tone-dim")), id="hint")
+
+    def above(self) -> ComposeResult:
+        """What else stands between the text and what is typed."""
+        yield from ()
 
     def below(self) -> int:
         return 4 + sum(
@@ -92,7 +97,7 @@ class TypedDialog(Fitting[str]):
         if typed in self._answers:
             self.dismiss(typed)
         else:
-            self.query_one(Input).value = ""
+            self.query_one("#typed", Input).value = ""
             self.query_one("#hint", Static).update(words(("That is not it. ", "$tone-bad"), (self._wrong, "$tone-dim")))
 
     def action_cancel(self) -> None:

@@ -23,12 +23,13 @@ from envtui.engine.runner import RunTask
 
 from ..dialogs.choose import Choose
 from ..dialogs.prompt import Prompt
-from ..framed import FramedScreen, words
+from ..framed import words
 from ..moments import moment
+from .breaking import Breaking
 from .plan import describe
 
 
-class EscalateScreen(FramedScreen):
+class EscalateScreen(Breaking):
     """A form, then the request as it was signed, then what it waits for."""
 
     name_ = "escalate"
@@ -37,6 +38,7 @@ class EscalateScreen(FramedScreen):
         ("f1", "copy_block", "copy"),
         ("f2", "beside", "beside me"),
         ("f3", "paste_answer", "paste"),
+        ("f4", "break_glass", "break glass"),
     ]
     CSS = """
     EscalateScreen Input { border: none; background: $tone-line; height: 1; padding: 0 1; margin: 0 0 1 0; }
@@ -103,6 +105,7 @@ class EscalateScreen(FramedScreen):
         ]  # fmt: skip
         for refusal in asked.refusals[-2:]:
             parts += [("refused  ", "$tone-label"), (clean(refusal, 300) + "\n", "$tone-bad")]
+        parts += self.glass()
         self.query_one("#request", Static).update(words(*parts))
         if run.write_active:
             self.now(
@@ -126,8 +129,9 @@ class EscalateScreen(FramedScreen):
     def show_keys(self) -> None:
         asked, active = bool(self.run_task.run.requests), self.run_task.run.write_active
         back = ("esc", "back")
-        form = (("tab", "next field"), ("enter", "next; ask"), back)
-        waits = (("F1", "copy"), ("F2", "beside me"), ("F3", "paste"), back, ("?", "help"))
+        broken = (("F4", "break glass"),) if self.may_break() else ()
+        form = (("tab", "next field"), ("enter", "next; ask"), *broken, back)
+        waits = (("F1", "copy"), ("F2", "beside me"), ("F3", "paste"), *broken, back, ("?", "help"))
         keys = (back, ("?", "help")) if active else waits if asked else form
         parts: list[tuple[str, str]] = []
         room = self.size.width - 2

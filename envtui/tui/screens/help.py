@@ -26,6 +26,10 @@ MORE = {
         ("F1", "Copy the request's block, for whoever signs."),
         ("F2", "Somebody beside you signs here, where the policy allows it."),
         ("F3", "Take the answer that came back; pasting it anywhere on this screen does the same."),
+        (
+            "F4",
+            "Break the glass: nobody else signs, where the policy names you. It asks for a reason and the environment's name.",
+        ),
         ("esc", "Back to the run; the request stays."),
     ),
 }
