@@ -49,6 +49,8 @@ def banner(session: EnvironmentSession | None, run: Run | None, now_ms: int, lob
             words = [name, f"BREAK-GLASS {time}", incident, acts, "nobody else signed"]
     else:
         words = [name, "READ-ONLY"]
+    if run is not None and run.mark:
+        words.insert(1, run.mark)
     return Banner(
         clean(f" {' │ '.join(words)} ", 160),
         clean(f" {' · '.join([*_below(session), *_told(run)])} ", 200),
@@ -85,5 +87,10 @@ def _below(session: EnvironmentSession) -> list[str]:
 
 def _weakest(levels: Iterable[str]) -> str:
     """The level that can be claimed of all reads: the one that promises least."""
-    order = ("advisory", "method-enforced", "session-enforced", "kernel-enforced")
-    return min(levels, key=lambda level: order.index(level) if level in order else -1)
+    order = ("advisory", "method-enforced", "account-enforced", "session-enforced", "role-enforced", "kernel-enforced")
+
+    def place(level: str) -> int:
+        name = level.partition(",")[0]
+        return order.index(name) if name in order else -1
+
+    return min(levels, key=place).partition(":")[0]  # the names of side channels are doctor's to tell

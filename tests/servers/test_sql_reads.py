@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import pytest
@@ -21,7 +22,9 @@ from envtui.core.errors import (
     WrongIdentity,
 )
 from envtui.core.ports import Reading
+from envtui.outside.sql.gate import Called
 from envtui.outside.sql.session import SqlReader
+from envtui.outside.sql.statements import Statement, called_read, parse
 from tests.servers.postgres import (
     IDENTITY,
     PASSWORD,
@@ -39,8 +42,20 @@ __all__ = ["cluster", "database"]  # fixtures
 pytestmark = pytest.mark.servers
 
 
-async def read(database: Database, text: str, *binds: object, sink: Collected | None = None, **more: object) -> Reading:
-    reader = SqlReader(connector(database))
+def ungated(text: str, binds: int = 0) -> tuple[Statement, tuple[Called, ...]]:
+    """No gate at all: what is behind it has to hold."""
+    return parse(text)[0], ()
+
+
+async def read(
+    database: Database,
+    text: str,
+    *binds: object,
+    sink: Collected | None = None,
+    checked: Callable[[str, int], tuple[Statement, Sequence[Called]]] = called_read,
+    **more: object,
+) -> Reading:
+    reader = SqlReader(connector(database), checked)
     try:
         return await reader.read(read_act(database, text, *binds, **more), sink or Collected())  # type: ignore[arg-type]
     finally:
@@ -78,10 +93,12 @@ async def test_values_are_bound_and_never_text(database: Database) -> None:
 
 
 async def test_a_utility_statement_gets_literals(database: Database) -> None:
-    reading = await read(database, "set application_name to $1", "it's \\ me")
+    reading = await read(database, "set application_name to $1", "it's \\ me", checked=ungated)
     assert reading.columns == ()
     with pytest.raises(Refused, match="inside quotes"):
         await read(database, "select '$1'", "x")
+    with pytest.raises(Refused, match="SET changes the session"):
+        await read(database, "set application_name to $1", "it's me")
 
 
 async def test_a_secret_is_resolved_for_its_place_only(database: Database) -> None:
@@ -164,7 +181,7 @@ async def test_nothing_that_a_read_tries_remains(database: Database, text: str) 
 
 
 async def test_nothing_outlives_its_read_in_the_session(database: Database) -> None:
-    reader = SqlReader(connector(database))
+    reader = SqlReader(connector(database), ungated)
     try:
         for text in (
             "select pg_advisory_lock(1)",
@@ -190,7 +207,7 @@ async def test_nothing_outlives_its_read_in_the_session(database: Database) -> N
 
 async def test_what_the_server_says_is_translated(database: Database) -> None:
     with pytest.raises(Refused, match="READ ONLY"):
-        await read(database, "delete from orders")
+        await read(database, "delete from orders", checked=ungated)
     with pytest.raises(Failed, match=r'"nowhere" does not exist \[42P01\]; at character 15'):
         await read(database, "select * from nowhere")
     with pytest.raises(Failed, match="not allowed"):
@@ -198,7 +215,7 @@ async def test_what_the_server_says_is_translated(database: Database) -> None:
     with pytest.raises(Failed, match="division by zero"):
         await read(database, "select 1/0")
     sink = Collected()
-    await read(database, "do $$begin raise notice 'half way'; end$$", sink=sink)
+    await read(database, "do $$begin raise notice 'half way'; end$$", sink=sink, checked=ungated)
     assert sink.errors == b"NOTICE: half way\n"
 
 
@@ -254,7 +271,7 @@ async def test_identity_is_asserted_before_anything_else(database: Database) -> 
     for identity in wrong.values():
         reader = SqlReader(connector(database, identity=identity))
         with pytest.raises(WrongIdentity):
-            await reader.read(read_act(database, "select pg_advisory_lock(7)"), Collected())
+            await reader.read(read_act(database, "select 7"), Collected())
         await reader.close()
     for missing in (None, Identity(), Identity(query="select 1")):
         reader = SqlReader(connector(database, identity=missing))
@@ -380,7 +397,7 @@ async def test_the_servers_timeout(database: Database) -> None:
 async def test_a_statement_that_switches_the_timeout_off_is_ended_by_the_client(database: Database) -> None:
     runaway = "do $$begin perform set_config('statement_timeout', '0', true); loop begin perform pg_sleep(60); exception when query_canceled then end; end loop; end$$"
     with pytest.raises(TimedOut, match="connection was closed"):
-        await read(database, runaway, timeout=0.05)
+        await read(database, runaway, timeout=0.05, checked=ungated)
     database.admin("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'reader'")
 
 

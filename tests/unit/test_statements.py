@@ -117,7 +117,6 @@ def test_what_no_read_may_be(text: str, why: str) -> None:
         "show all",
         "explain analyze select 1",
         "with x as (select 1) table x;",
-        "set a = 1",
     ],
 )
 def test_what_a_read_may_be(text: str) -> None:

@@ -20,11 +20,9 @@ from envtui.core.errors import ProtectionTooLow, Unreachable, Unsound, UsageErro
 from envtui.core.ports import Secrets, Tunnels
 
 from .errors import of_connecting, of_statement
+from .probe import POWERS, Reach, reach
 from .statements import check_read
 from .wire import Lost, ServerSaid, Wire
-
-PROTECTION = "session-enforced"
-"""What reads claim: a READ ONLY transaction, one statement, always rolled back. The role itself may be able to write."""
 
 _ADDED = 5.0  # seconds for the questions after the connection stands
 _NAME_LIMIT = 63  # bytes of application_name that PostgreSQL keeps
@@ -68,6 +66,7 @@ class Server(msgspec.Struct, frozen=True):
     powers: str  # what makes a role unfit for reads; '' for none
     marker: str = ""
     system_identifier: str = ""
+    reach: Reach = Reach(powers="not asked")  # of a connection for reads
 
     @property
     def shown(self) -> str:
@@ -194,6 +193,7 @@ class Connector:
                 f"{where} connected to database {server.dbname}, not {act.place.dbname}.", "A pooler may rewrite names."
             )
         marker, system = await self._identity(wire, identity, where)
+        found = reach(await wire.our_row(POWERS)) if act.mode == "read" and not server.powers else server.reach
         await wire.ours("ROLLBACK")
         if target.session != "any" and server.standby != (target.session == "standby"):
             raise _WrongKind(f"{where} is a {'standby' if server.standby else 'primary'}, not a {target.session}.")
@@ -203,7 +203,7 @@ class Connector:
                 " does not stop it from writing files or starting programs.",
                 "Give the read credential a role without these.",
             )
-        return replace(server, marker=marker, system_identifier=system)
+        return replace(server, marker=marker, system_identifier=system, reach=found)
 
     async def _identity(self, wire: Wire, identity: Identity | None, where: str) -> tuple[str, str]:
         if identity is None or (identity.query is None and identity.system_identifier is None):

@@ -9,7 +9,7 @@ into READ WRITE; one statement by the extended protocol; ROLLBACK whatever happe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -17,10 +17,11 @@ from envtui.core.act import Act, Ref, SecretRef, SqlCall
 from envtui.core.errors import Refused, TimedOut, Unreachable, Unsound
 from envtui.core.ports import Reading, Secrets, Shown, Sink
 
-from .connect import PROTECTION, Connector, Server, check_settings
+from .connect import Connector, Server, check_settings
 from .errors import of_statement
+from .gate import Called
 from .rows import Rows
-from .statements import Statement, check_read
+from .statements import Statement, called_read
 from .wire import Lost, ServerSaid, Wire
 
 if TYPE_CHECKING:
@@ -52,10 +53,16 @@ class _Session:
 
 
 class SqlReader:
-    """The Reader port for sql targets. Reads on one place wait for each other; places are independent."""
+    """The Reader port for sql targets. Reads on one place wait for each other; places are independent.
 
-    def __init__(self, connector: Connector) -> None:
+    `checked` is the gate: what of it a test takes away, the layers behind it have to hold.
+    """
+
+    def __init__(
+        self, connector: Connector, checked: Callable[[str, int], tuple[Statement, Sequence[Called]]] = called_read
+    ) -> None:
         self._connector = connector
+        self._checked = checked
         self._sessions: dict[tuple[str, ...], _Session] = {}
 
     async def open(self, act: Act) -> Shown:
@@ -64,7 +71,9 @@ class SqlReader:
         session = self._session(act)
         async with session.lock:
             _, server = await session.connected(self._connector, act)
-        return Shown(target=act.place.target, member=act.place.member, shown=server.shown, protection=PROTECTION)
+        return Shown(
+            target=act.place.target, member=act.place.member, shown=server.shown, protection=server.reach.protection
+        )
 
     async def read(self, act: Act, sink: Sink) -> Reading:
         """One statement; all of its rows go to the sink as a table, at most 1,000 come back.
@@ -73,11 +82,16 @@ class SqlReader:
         Unsound, and what `open` raises.
         """
         call = _call(act)
-        statement = check_read(call.text, len(call.binds))
+        statement, called = self._checked(call.text, len(call.binds))
         values = await bound(call, self._connector.secrets)
         session = self._session(act)
         async with session.lock:
             wire, server = await self._begun(session, act, call)
+            try:
+                server.reach.check(called)
+            except Refused:
+                await wire.ours("ROLLBACK")
+                raise
             stop = wire.on_notice(lambda text: sink.err(text.encode()))
             try:
                 return await self._timed(wire, server, act, statement, values, sink)

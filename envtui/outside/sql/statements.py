@@ -27,6 +27,8 @@ import msgspec
 from envtui.core.act import Act, SqlCall
 from envtui.core.errors import Refused
 
+from .gate import Called, gate
+
 TEXT_LIMIT = 1024 * 1024
 """Bytes of SQL in one step at most."""
 
@@ -91,10 +93,12 @@ def parse(text: str) -> tuple[Statement, ...]:
 
 
 def check_read(text: str, binds: int = 0) -> Statement:
-    """The one statement of a read. Raises Refused with the reason.
+    """The one statement of a read, through the gate. Raises Refused with the reason."""
+    return called_read(text, binds)[0]
 
-    This is what the READ ONLY transaction and its ROLLBACK cannot hold by themselves; the rest is theirs.
-    """
+
+def called_read(text: str, binds: int = 0) -> tuple[Statement, tuple[Called, ...]]:
+    """As `check_read`, with the functions that it names: whether they are PostgreSQL's own is the server's to say."""
     found = _parsed(text)
     if len(found) != 1:
         raise Refused(f"A read is exactly one statement; this is {len(found) or 'none'}.", "Make a step of each.")
@@ -107,8 +111,12 @@ def check_read(text: str, binds: int = 0) -> Statement:
     if statement.kind == "CopyStmt":
         what = "COPY … PROGRAM starts a program on the server" if tree.get("is_program") else "COPY is no query"
         raise Refused(f"{what}: a read cannot do that.", "Write a SELECT.")
+    try:
+        called = gate(statement.kind, tree, text.encode())
+    except RecursionError as error:
+        raise Refused("This SQL nests too deeply.", "Split the expression.") from error
     _check_places((statement,), binds)
-    return statement
+    return statement, called
 
 
 def check_write(
