@@ -211,15 +211,32 @@ def _check_people(lines: tuple[RosterLine, ...], people: People, say_signer: Say
             say_signer(line.line, f"{line.principal} is nobody in people.yaml.", "Say there whose principal it is.")
 
 
+_LONGEST = 16_384
+
+
 def _meaningful(text: str, say: Say) -> list[tuple[int, str]]:
-    """Lines that are neither empty nor comments, numbered from 1."""
+    """Lines that are neither empty nor comments, numbered from 1. A comment too shows all that is in it."""
     found: list[tuple[int, str]] = []
     for number, raw in enumerate(text.split("\n"), 1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        if not line.isascii() or not line.replace("\t", " ").isprintable() or len(line) > 16_384:
-            say(number, "The line is too long or has characters that are not plain ASCII.", "")
-            continue
-        found.append((number, line))
+        line = raw.strip(" \t")
+        comment = line.startswith("#")
+        if why := _unseen(raw, comment):
+            say(number, *why)
+        elif line and not comment:
+            found.append((number, line))
     return found
+
+
+def _unseen(raw: str, comment: bool) -> tuple[str, str] | None:
+    """What a line hides from a reader, and what to do about it; None when it hides nothing."""
+    if "\r" in raw:
+        return "The line ends or breaks as on Windows (CR).", "Save the file with line ends of LF alone."
+    if len(raw) > _LONGEST:
+        return f"The line has {len(raw)} characters, more than {_LONGEST}.", "Keep one key on it."
+    odd = next(
+        (each for each in raw.replace("\t", " ") if not each.isprintable() or not (comment or each.isascii())), ""
+    )
+    if odd:
+        why = "is not plain ASCII" if odd.isprintable() else "cannot be seen"
+        return f"The line has a character that {why}: U+{ord(odd):04X}.", "Take it out."
+    return None

@@ -157,7 +157,7 @@ class KeygenSigner:
                 code, out = await self._asked(arguments, message, waiting)
             elif code != 0:
                 raise _not_signed(which, said, self._path)
-        armoured = out.decode("ascii", "replace")
+        armoured = sshsig.spelled(out.decode("ascii", "replace"))
         made = sshsig.parse(armoured)
         if made.key != self._key or made.namespace != namespace:
             raise Refused(f"ssh-keygen signed with another key than {which}.", "Make the .pub file fit its key.")

@@ -30,6 +30,7 @@ _RSA_ALGORITHMS = ("rsa-sha2-256", "rsa-sha2-512")  # never ssh-rsa: that one is
 _ARMOUR = re.compile(
     r"-----BEGIN SSH SIGNATURE-----\n((?:[A-Za-z0-9+/=]{1,76}\n){1,400})-----END SSH SIGNATURE-----\n?"
 )
+_WIDTH = 70
 _TOUCHED = 0x01
 _KEY_FIELDS = {
     "ssh-ed25519": 1,
@@ -75,14 +76,11 @@ def is_security_key(key: str) -> bool:
 
 
 def parse(armoured: str) -> Sshsig:
-    """Takes an armoured signature apart. Raises Refused for anything but version 1, sha512, nothing reserved."""
-    matched = _ARMOUR.fullmatch(armoured.replace("\r\n", "\n"))
-    if matched is None:
-        raise _refused("it is not an armoured SSH signature")
-    try:
-        blob = base64.b64decode(matched.group(1).replace("\n", ""), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise _refused("it is not base64") from error
+    """Takes an armoured signature apart. Raises Refused for anything but version 1, sha512, nothing reserved, in the one
+    spelling that `spelled` gives: what is written down of a signature cannot be altered and still hold."""
+    blob = _blob(armoured)
+    if _armour(blob) != armoured:
+        raise _refused("it has a second spelling")
     reader = Reader(blob)
     if reader.take(6) != b"SSHSIG" or reader.number() != 1:
         raise _refused("it is not version 1 of SSHSIG")
@@ -106,6 +104,27 @@ def parse(armoured: str) -> Sshsig:
         inner.number()  # the key's counter
     inner.end()
     return Sshsig(key=key, namespace=_text(name), algorithm=algorithm, touched=touched)
+
+
+def spelled(armoured: str) -> str:
+    """What ssh-keygen wrote, in the one spelling that counts: lines of 70. Raises Refused when it is no armoured signature."""
+    return _armour(_blob(armoured.replace("\r\n", "\n")))
+
+
+def _blob(armoured: str) -> bytes:
+    matched = _ARMOUR.fullmatch(armoured)
+    if matched is None:
+        raise _refused("it is not an armoured SSH signature")
+    try:
+        return base64.b64decode(matched.group(1).replace("\n", ""), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _refused("it is not base64") from error
+
+
+def _armour(blob: bytes) -> str:
+    text = base64.b64encode(blob).decode()
+    lines = "\n".join(text[at : at + _WIDTH] for at in range(0, len(text), _WIDTH))
+    return f"-----BEGIN SSH SIGNATURE-----\n{lines}\n-----END SSH SIGNATURE-----\n"
 
 
 def _check_blob(blob: bytes, kind: str) -> None:
