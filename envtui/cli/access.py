@@ -27,7 +27,7 @@ from envtui.rules import break_glass as glass
 from envtui.rules import conditions, reading
 
 from .hands import hands
-from .run import READ_LIMIT, pairs
+from .run import READ_LIMIT, edited_text, pairs
 
 
 def add(verb: str, parser: argparse.ArgumentParser) -> None:
@@ -47,24 +47,13 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
             "-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter; may be repeated"
         )
         parser.add_argument(
-            "--incident", default="", metavar="ID", help="the incident under which it is done, where one is required"
+            "--book", dest="edited", metavar="FILE", help="the book's text as it was edited for this incident"
         )
-        parser.add_argument("--reason", required=True, metavar="TEXT", help="why it has to be changed now")
-        parser.add_argument(
-            "--for",
-            dest="ttl",
-            metavar="30m",
-            help="for how long: 90s, 30m, 2h (default: all that the environment allows)",
-        )
+        add_asking(parser)
         parser.add_argument(
             "--break-glass",
             action="store_true",
             help="nobody answers: go without a signature, where the environment names you; somebody else reviews it after",
-        )
-        parser.add_argument(
-            "--full",
-            action="store_true",
-            help="send the whole plan along, so that the signer sees any difference in full",
         )
     elif verb == "sign":
         parser.epilog = "The request comes by stdin: envtui sign ENV < BLOCK, or pasted, then Ctrl-D."
@@ -93,6 +82,25 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
         listing.add_argument("--json", action="store_true", help="one line of JSON for each")
 
 
+def add_asking(parser: argparse.ArgumentParser) -> None:
+    """What everybody says who asks for write access."""
+    parser.add_argument(
+        "--incident", default="", metavar="ID", help="the incident under which it is done, where one is required"
+    )
+    parser.add_argument("--reason", required=True, metavar="TEXT", help="why it has to be changed now")
+    parser.add_argument(
+        "--for",
+        dest="ttl",
+        metavar="30m",
+        help="for how long: 90s, 30m, 2h (default: all that the environment allows)",
+    )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="send the whole plan along, so that the signer sees any difference in full",
+    )
+
+
 def run(verb: str, args: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     if verb == "incident":
@@ -101,29 +109,60 @@ def run(verb: str, args: argparse.Namespace) -> int:
 
 
 async def _request(args: argparse.Namespace) -> int:
-    ttl_ms = _milliseconds(args.ttl)
+    ttl_ms = milliseconds(args.ttl)
     params = pairs(args.param, "--param")
+    text = edited_text(args.edited)
     if args.resume is None and args.book is None:
         raise UsageError("request needs a book, or --resume RUN.", f"`envtui list {args.environment}` names the books.")
     if args.resume is not None and params:
         raise UsageError("A run that is taken up again has its parameters.", "Leave -p out.")
     async with await World.of(os.environ).open(args.environment) as session:
-        if session.environment.access.incident.required and not args.incident:
-            missing = conditions.unnamed(session.access.terms)
-            raise UsageError(missing.message, f"Give one with --incident ID. {missing.remedy}")
+        require_incident(session, args.incident)
         if args.resume is None:
-            plan = session.plan(args.book, params, args.incident)
+            plan = session.plan(args.book, params, args.incident, text, args.edited or "")
         else:
-            plan = await _left(session, args.resume, args.book, args.incident)
+            plan = await _left(session, args.resume, args.book, args.incident, text, args.edited or "")
+        for line in hints(session, plan):
+            _say(line)
         if args.break_glass:
             await _break_glass(session, plan, args.reason, ttl_ms)
-        request, block = await session.access.ask(
-            plan, args.incident, args.reason, ttl_ms, waiting=hands, full=args.full, break_glass=args.break_glass
-        )
-        must = conditions.needed(session.access.terms, request.incident, request)
-        asked_of = session.access.terms.roster.approvers(
-            session.environment.access.signoff.roles, besides=request.requester.person
-        )
+        await asked(session, plan, args, ttl_ms)
+    return 0
+
+
+def require_incident(session: EnvironmentSession, incident: str) -> None:
+    """Raises UsageError where one is required and none was named."""
+    if session.environment.access.incident.required and not incident:
+        missing = conditions.unnamed(session.access.terms)
+        raise UsageError(missing.message, f"Give one with --incident ID. {missing.remedy}")
+
+
+def hints(session: EnvironmentSession, plan: Plan) -> tuple[str, ...]:
+    """That the plan's book is in no checkout, and how it differs from the one that is."""
+    if not session.text_of(plan):
+        return ()
+    found = session.bringing.of(plan.run, plan.book_sha256)
+    assert found is not None
+    if found.unscripted:
+        return ("UNSCRIPTED: one step that is in no book.",)
+    return (f"EDITED: {plan.book} is not as this checkout has it.", *session.bringing.difference(found))
+
+
+async def asked(session: EnvironmentSession, plan: Plan, args: argparse.Namespace, ttl_ms: int) -> None:
+    """Ask for this plan, print the block, and say who signs it and how it runs then."""
+    request, block = await session.access.ask(
+        plan,
+        args.incident,
+        args.reason,
+        ttl_ms,
+        waiting=hands,
+        full=args.full,
+        break_glass=getattr(args, "break_glass", False),
+    )
+    must = conditions.needed(session.access.terms, request.incident, request)
+    asked_of = session.access.terms.roster.approvers(
+        session.environment.access.signoff.roles, besides=request.requester.person
+    )
     print(block, end="")
     _say(
         f"Request {request.id} for run {request.run}, {len(plan.writes)} writes, valid until {reading.moment(request.expires_ms)}."
@@ -137,11 +176,11 @@ async def _request(args: argparse.Namespace) -> int:
         _say(f"Send the block to {reading.people(asked_of)} for {count}: envtui sign {request.environment}")
     else:
         _say("Your own signature is enough here.")
-    what = request.book if args.resume is None else f"--resume {request.run}"
-    _say(f"Then: envtui run {request.environment} {what} --grant FILE   (FILE: this block and every answer)")
-    if args.resume is not None:
+    resumes = getattr(args, "resume", None) is not None
+    what = f" --resume {request.run}" if resumes else "" if request.book_text else f" {request.book}"
+    _say(f"Then: envtui run {request.environment}{what} --grant FILE   (FILE: this block and every answer)")
+    if resumes:
         _say(f"Or, to take back what it did: envtui undo {request.environment} {request.run} --grant FILE")
-    return 0
 
 
 async def _break_glass(session: EnvironmentSession, plan: Plan, reason: str, ttl_ms: int) -> None:
@@ -157,9 +196,11 @@ async def _break_glass(session: EnvironmentSession, plan: Plan, reason: str, ttl
     typed(terms.environment, "break the glass")
 
 
-async def _left(session: EnvironmentSession, run: str, book: str | None, incident: str) -> Plan:
+async def _left(
+    session: EnvironmentSession, run: str, book: str | None, incident: str, text: str, name: str
+) -> Plan:
     """The plan of a run that was left, as it is today, under an incident. What differs from then is said."""
-    found = await session.left(run)
+    found = await session.left(run, text, name)
     if book is not None and book != found.run.book:
         raise UsageError(f"Run {run} is one of {found.run.book}.", "Leave the book out.")
     if found.differences:
@@ -191,6 +232,8 @@ def _show(review: Review) -> None:
     for label, text in reading.lines(review.request, review.incident, review.plan):
         _say(f"{'' if label == before else label:<12} {text}")
         before = label
+    for line in review.edited:
+        _say(f"{'':<12} {line}")
     for difference in review.differences:
         _say(f"{'DIFFERS':<12} {difference}")
     for refusal in review.refusals:
@@ -245,7 +288,7 @@ def _incident(args: argparse.Namespace) -> int:
     return 0
 
 
-def _milliseconds(duration: str | None) -> int:
+def milliseconds(duration: str | None) -> int:
     try:
         return round(seconds(duration) * 1000) if duration is not None else 0
     except ValueError as error:

@@ -56,7 +56,7 @@ def resume(session: EnvironmentSession, how: How, *, book: str | None) -> int:
             if found.run.word not in ("OK", "UNDONE", "SKIPPED"):
                 for line in _standing(found):
                     say(line)
-                await _accept(found, how, replies)
+                await _accept(session, found, how, replies)
             task = await session.resume(found, accepted=True)
             printer = Printer(how.json, session, task)
             return await Drive(session, task, replies, printer, stays=True).through()
@@ -76,7 +76,7 @@ def undo(session: EnvironmentSession, how: How, *, reason: str, yes: bool) -> in
             replies.check(found.book.runbook)
             if how.blocks is not None:
                 found = await _signed(session, found, how.blocks)
-            await _accept(found, how, replies)
+            await _accept(session, found, how, replies)
             task = await session.adopt(found)
             drive = Drive(session, task, replies, Printer(how.json, session, task), stays=True)
             try:
@@ -118,19 +118,20 @@ async def _signed(session: EnvironmentSession, found: Left, blocks: str) -> Left
         raise Refused(f"Request {request.id} was not made here.", f"Ask again: {ask}")
     plan = session.replan(request)
     refuse_another(signed, request, plan)
-    if request.book_text:
-        found = await session.left(run, request.book_text, "the book that came along")
+    # Signed as it is here, though it was edited before: then that is what the run goes on with.
+    text = request.book_text or ((session.bringing.checkout(request.book) or "") if found.run.edited else "")
+    await session.left(run, text)
     refuse_unsigned(await session.access.admit(plan, answers_in(blocks)))
     # Admitting wrote down what was signed: the run is taken up with it.
-    return msgspec.structs.replace(await session.left(run, request.book_text), plan=plan)
+    return msgspec.structs.replace(await session.left(run, text), plan=plan)
 
 
-async def _accept(found: Left, how: How, replies: Replies) -> None:
-    """Raises UsageError when the book is another one now and nobody accepts that."""
+async def _accept(session: EnvironmentSession, found: Left, how: How, replies: Replies) -> None:
+    """Raises UsageError when the book is another one now and nobody accepts that. Who edited it has."""
     if not found.differences:
         return
     said = "\n".join((f"The book of run {found.run.id} is another one than when it was left:", *found.differences))
-    if how.accepted:
+    if how.accepted or (how.blocks is not None and session.text_of(found.plan)):
         for line in said.splitlines():
             say(line)
         return

@@ -85,7 +85,7 @@ async def _unfinished(session: EnvironmentSession, *, as_json: bool) -> int:
     for run in await session.runs():
         if run.word is not None and not run.in_doubt:
             continue
-        if not run.started_ms or run.unscripted:
+        if not run.started_ms or run.lone_read:
             continue  # asked for and never begun; a single read has nothing to go on with
         doubt = ", ".join(act.id for act in run.in_doubt)
         code = max(code, IN_DOUBT if doubt else 0)

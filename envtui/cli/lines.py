@@ -57,14 +57,18 @@ class Printer:
             return
         task, writes = self._task, len(self._task.plan.writes)
         env = self._session.environment.name.upper()
-        self._say(f"{env} · {task.run.title} · {task.run.book} · run {task.run.id}")
+        mark = f" · {task.run.mark}" if task.run.mark else ""
+        self._say(f"{env}{mark} · {task.run.title} · {task.run.book} · run {task.run.id}")
         again = f" · taken up again ({task.run.resumed})" if task.run.resumed else ""
         self._say(
             f"{_count(len(task.plan.steps), 'step')}, {_count(writes, 'write')} · plan {task.plan.digest()[:16]}{again}"
         )
 
     def end(self) -> None:
-        """Nobody needs to read along for a run to go on; where all of it is, is said."""
+        """Nobody needs to read along for a run to go on; where all of it is, is said, and what may become of it."""
+        if self._task.run.unscripted and not self._json:
+            env, run = self._session.environment.name, self._task.run.id
+            print(f"As a draft of a book: envtui draft {env} {run}", file=sys.stderr)
         if unread():
             env, run = self._session.environment.name, self._task.run.id
             print(f"Nobody read the output to its end: envtui ledger show {env} {run}", file=sys.stderr)

@@ -27,6 +27,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "undo": ("envtui.cli.run", "take back what a run did"),
     "ask": ("envtui.cli.run", "one read that is in no book: a command, a query or a path"),
     "request": ("envtui.cli.access", "ask for write access to a run; prints the block to paste into chat"),
+    "propose": ("envtui.cli.propose", "ask for one write that is in no book; prints the block"),
+    "draft": ("envtui.cli.propose", "an unscripted run as a book to be filled in"),
     "sign": ("envtui.cli.access", "review a request and sign it, or deny it"),
     "review": ("envtui.cli.review", "what was done by break-glass, for somebody else to look at"),
     "ratify": ("envtui.cli.review", "review a break-glass: what was done is right"),

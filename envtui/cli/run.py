@@ -38,11 +38,14 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
             "book",
             nargs="?",
             metavar="BOOK",
-            help="its id: `envtui list ENV` names them all (not needed with --resume)",
+            help="its id: `envtui list ENV` names them all (not needed with --resume, nor where a grant brings its own)",
         )
         parser.add_argument("--resume", metavar="RUN", help="go on with a run that was left, or that failed")
         parser.add_argument(
             "-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter; may be repeated"
+        )
+        parser.add_argument(
+            "--book", dest="edited", metavar="FILE", help="run the book as this edited copy has it; marked EDITED"
         )
         _add_answers(parser)
     how = parser.add_mutually_exclusive_group()
@@ -79,7 +82,8 @@ def run(verb: str, args: argparse.Namespace) -> int:
         _fit_together(args, left)
     world = World.of(os.environ)
     tree, order, last = world.trusted(args.environment)
-    first = (args.target, "all") if verb == "ask" else ("", "") if left is not None else _first(tree, args.book)
+    as_it_is = verb == "run" and left is None and args.book is not None and args.edited is None
+    first = (args.target, "all") if verb == "ask" else _first(tree, args.book) if as_it_is else ("", "")
     ahead = world.ahead(tree, *first)
     try:
         from . import going  # not before: see above
@@ -88,10 +92,20 @@ def run(verb: str, args: argparse.Namespace) -> int:
         if verb == "ask":
             return going.ask(session, args.target, args.words, json=args.json)
         if left is None:
-            return going.run(session, args.book, params, answers, blocks, json=args.json)
+            text = edited_text(args.edited)
+            return going.run(session, args.book, params, answers, blocks, text, args.edited or "", json=args.json)
         from . import again
 
-        how = again.How(run=left, answers=answers, blocks=blocks, accepted=args.accept_changes, json=args.json)
+        edited = args.edited if verb == "run" else None
+        how = again.How(
+            run=left,
+            answers=answers,
+            blocks=blocks,
+            accepted=args.accept_changes or edited is not None,
+            json=args.json,
+            text=edited_text(edited),
+            name=edited or "",
+        )
         if verb == "undo":
             return again.undo(session, how, reason=args.reason, yes=args.yes)
         return again.resume(session, how, book=args.book)
@@ -104,8 +118,10 @@ def _fit_together(args: argparse.Namespace, left: str | None) -> None:
     """Raises UsageError for arguments that mean nothing together."""
     if left == "":
         raise UsageError("--resume names no run.", f"`envtui doctor {args.environment}` names those that were left.")
-    if left is None and args.book is None:
+    if left is None and args.book is None and (args.grant is None or args.edited is not None):
         raise UsageError("run needs a book, or --resume RUN.", f"`envtui list {args.environment}` names the books.")
+    if args.edited is not None and args.grant is not None:
+        raise UsageError("What was signed is what runs: a grant brings its book along.", "Leave --book out.")
     if left is None and args.accept_changes:
         raise UsageError("--accept-changes is for a run that is taken up again.", "Give --resume RUN, or leave it out.")
     if left is not None and args.param:
@@ -143,6 +159,27 @@ def several(given: Sequence[str], option: str) -> dict[str, list[str]]:
             raise UsageError(f"{option} {text!r} is not NAME=VALUE.", "Write it like -p window=15m.")
         found.setdefault(name, []).append(value)
     return found
+
+
+def edited_text(name: str | None) -> str:
+    """A book's text from a file; '' where none is named. Raises UsageError when it cannot be read."""
+    if name is None:
+        return ""
+    try:
+        with open(name, "rb") as file:
+            source = file.read(READ_LIMIT + 1)
+        text = source.decode()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{name or 'A file without a name'} cannot be read: {why}.", "Name the edited book.") from error
+    if not text.strip():
+        raise UsageError(f"{name} is empty.", "Copy the book there, then edit it.")
+    return text
+
+
+def say(text: str) -> None:
+    """Narration, to stderr; the caller has cleaned it."""
+    print(text, file=sys.stderr)
 
 
 def _blocks(name: str) -> str:

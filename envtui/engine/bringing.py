@@ -53,7 +53,9 @@ class Bringing:
         Raises Refused for a text that may not travel or a book of another id, InvalidFiles for everything else.
         """
         found = self._read(text, book_id, run, name)
-        self._known[run, found.book.sha256] = found
+        own = self._tree.books.get(book_id)
+        if own is None or own.sha256 != found.book.sha256:  # byte for byte the checkout's: that is no edit
+            self._known[run, found.book.sha256] = found
         return found
 
     def look_at(self, request: Request) -> Brought:

@@ -62,8 +62,7 @@ class Planning:
         book = self.book(book_id)
         run, date = self.begin()
         if text:
-            edited = self.bringing.take(text, book_id, run, name or book.path).book
-            book = edited if edited.sha256 != book.sha256 else book  # as it was: that is no edit
+            book = self.bringing.take(text, book_id, run, name or book.path).book
         return self.made(book, run, self.operator.name, date, params, incident)
 
     def begin(self) -> tuple[str, str]:

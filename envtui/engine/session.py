@@ -231,10 +231,16 @@ class EnvironmentSession(Planning):
 
         return await adopt(self, found)
 
-    async def start_granted(self, book_id: str | None, params: Mapping[str, str], blocks: str) -> RunTask:
+    async def start_granted(
+        self,
+        book_id: str | None,
+        params: Mapping[str, str],
+        blocks: str,
+        check: Callable[[Runbook], object] = lambda _: None,
+    ) -> RunTask:
         """A run exactly as it was asked for and signed: `blocks` holds the request and its sign-offs, as pasted.
 
-        `book_id` None: the one that came along.
+        `book_id` None: the one that came along. `check` may refuse the book, before its request is used.
 
         Raises UsageError when the blocks are none of this book, Refused when a sign-off does not count, the plan is another
         one or the request was used, NeedsWrite while signatures lack; nothing has begun then.
@@ -249,6 +255,7 @@ class EnvironmentSession(Planning):
         refuse_another(signed, request, plan)
         if request.book_text:
             self.bringing.take(request.book_text, request.book, request.run)
+        check(self.book_of(plan).runbook)
         refuse_unsigned(await self.access.admit(plan, answers_in(blocks)))
         # Admitting wrote down what was asked and signed: the run begins with it.
         return await self.start(plan, asked=fold(await self.ways.journal.read(plan.run), plan.run))

@@ -64,7 +64,8 @@ def _flow(value: object) -> str | None:
     if isinstance(value, Mapping):
         parts = [(_scalar(str(key)), _flow(item)) for key, item in value.items()]
         simple = all(
-            part is not None and not isinstance(item, Mapping) for (_, part), item in zip(parts, value.values(), strict=True)
+            part is not None and not isinstance(item, Mapping)
+            for (_, part), item in zip(parts, value.values(), strict=True)
         )
         return "{" + ", ".join(f"{key}: {part}" for key, part in parts) + "}" if simple else None
     if isinstance(value, list | tuple):

@@ -92,7 +92,9 @@ def _facts(
     if started:
         yield (
             "Book",
-            f"unscripted: {started.book}" if started.unscripted else f"{started.book} ({started.book_sha256[:12]})",
+            f"UNSCRIPTED: {started.book}"
+            if started.unscripted
+            else f"{started.book} ({started.book_sha256[:12]})" + (", EDITED" if fold(entries, run_id).edited else ""),
         )
         yield "Operator", started.operator
         if started.inputs:

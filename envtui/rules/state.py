@@ -188,6 +188,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     resumed: int = 0
 
     @property
+    def mark(self) -> str:
+        """UNSCRIPTED or EDITED where the run's book is in no checkout, else ''."""
+        return "UNSCRIPTED" if self.unscripted else "EDITED" if self.edited else ""
+
+    @property
+    def lone_read(self) -> bool:
+        """One unscripted read: there is nothing to go on with, and nothing to take back."""
+        return self.unscripted and all(step.mode == "read" for step in self.steps)
+
+    @property
     def current(self) -> StepState | None:
         """The step whose turn it is: one that is read again after a resume comes first."""
         if self.again:

@@ -118,7 +118,8 @@ def _probe(proposal: Proposal, described: Target) -> Probe:
         return Probe(kind="sql", query=_plain(proposal.probe), **fields)  # type: ignore[arg-type]  # one of each kind
     if isinstance(described, HttpTarget):
         return Probe(kind="http", path=_plain(proposal.probe), **fields)  # type: ignore[arg-type]
-    return Probe(kind="ssh", argv=_argv(proposal.probe, "--probe"), **fields)  # type: ignore[arg-type]
+    argv = tuple(map(_plain, _split(proposal.probe, "--probe")))
+    return Probe(kind="ssh", argv=argv, **fields)  # type: ignore[arg-type]
 
 
 def _expect(text: str, described: Target) -> AnyExpect:
@@ -129,16 +130,16 @@ def _expect(text: str, described: Target) -> AnyExpect:
 def _undo(proposal: Proposal, described: Target) -> Undo:
     if isinstance(described, SqlTarget):
         return Undo(kind="sql", query=_plain(proposal.undo))
-    argv = _argv(proposal.undo, "--undo")
+    words = _split(proposal.undo, "--undo")
     if isinstance(described, SshTarget):
-        return Undo(kind="ssh", argv=argv)
-    method, path, body = _call(tuple(shlex.split(proposal.undo)))
+        return Undo(kind="ssh", argv=tuple(map(_plain, words)))
+    method, path, body = _call(words)
     return Undo(kind="http", method=method, path=path, body=body)
 
 
-def _argv(text: str, option: str) -> tuple[str, ...]:
+def _split(text: str, option: str) -> tuple[str, ...]:
     try:
-        words = tuple(map(_plain, shlex.split(text)))
+        words = tuple(shlex.split(text))
     except ValueError as error:
         raise UsageError(f"{option}: the command cannot be split: {error}.", "Close the quote.") from error
     if not words:

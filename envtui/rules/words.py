@@ -63,7 +63,8 @@ def in_words(event: Event) -> str:
             fits = "as expected" if event.fits else "NOT WHAT IS EXPECTED"
             return f"{event.target}/{event.member} for {event.access}: {event.shown}, {fits}" + _and(event.protection)
         case RunStarted():
-            kind = "an unscripted run" if event.unscripted else event.book
+            kind = "an UNSCRIPTED run" if event.unscripted else event.book
+            kind += " as EDITED" if event.book_text and not event.unscripted else ""
             return f"{event.operator} started {kind}: {event.title}" + _and(inputs_in_words(event.inputs))
         case ActIntended():
             again = f", attempt {event.attempt}" if event.attempt > 1 else ""
@@ -80,7 +81,7 @@ def in_words(event: Event) -> str:
             said = "done" if event.done else "not done"
             return f"{event.by} said that {event.act} is {said}: {event.why}"
         case Resumed():
-            changed = ", with a changed plan" if event.plan else ""
+            changed = ", with an EDITED book" if event.book_text else ", with a changed plan" if event.plan else ""
             return f"{event.operator}@{event.machine} took the run up again{changed}"
         case StopAsked():
             return f"{event.by or 'somebody'} stopped the run{_and(event.why)}"

@@ -46,9 +46,10 @@ def now(task: RunTask, policy: AccessPolicy | None, asking: str = "") -> Said:
     match proposed:
         case Done(word=word, why=why):
             over = clean(why, 300) or span(task.run.ended_ms - task.run.started_ms)
-            mends = (key("P"), dim(" goes on after all   ")) if word in LEFT and not task.run.unscripted else ()
+            mends = (key("P"), dim(" goes on after all   ")) if word in LEFT and not task.run.lone_read else ()
             back = (key("u"), dim(" takes it back   ")) if undoable(task.run, task.plan) else ()
-            said = words((over, "$tone-text"), dim("   "), *mends, *back, key("esc"), dim(" runbooks"))
+            draft = (dim(f"   draft: envtui draft {task.plan.environment} {task.run.id}"),) if task.run.unscripted else ()
+            said = words((over, "$tone-text"), dim("   "), *mends, *back, key("esc"), dim(" runbooks"), *draft)
             return word.lower(), said, GLYPHS[word][1]
         case Doubt():
             return _doubt(proposed)

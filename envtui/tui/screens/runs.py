@@ -89,7 +89,7 @@ class RunsScreen(FramedScreen):
         """Why a run cannot be taken up; '' when it can."""
         over = run.word is not None and run.word not in LEFT
         return (
-            "it is over: u takes it back" if over else "it was one unscripted read: ask again" if run.unscripted else ""
+            "it is over: u takes it back" if over else "it was one unscripted read: ask again" if run.lone_read else ""
         )
 
     def _resume(self, run: Run) -> None:
@@ -134,7 +134,7 @@ class RunsScreen(FramedScreen):
         why = why_not("undo", task) if task is not None else ""
         if run.in_doubt:
             why = "a write is in doubt: take the run up (P) and look, before anything"
-        elif run.unscripted:
+        elif run.lone_read:
             why = "an unscripted read changes nothing"
         if why:
             self.envtui.tell(why)

@@ -69,7 +69,7 @@ def _mending(action: str, task: RunTask) -> str:
     if action == "examine":
         return "" if isinstance(proposed, Doubt) else "nothing is in doubt"
     if action == "resume":
-        return "" if run.word in LEFT and not run.unscripted else "this run goes on, or it is done"
+        return "" if run.word in LEFT and not run.lone_read else "this run goes on, or it is done"
     if run.in_doubt:
         return "a write is in doubt: press l to look, before anything"
     if run.word is None and run.undo is not None:
