@@ -251,6 +251,7 @@ class SignedOff(_Event, frozen=True, kw_only=True, tag="signed-off"):
     person: str
     key: str
     bundle: str = ""
+    reason: str = ""  # what was said with it
 
 
 class SignOffRefused(_Event, frozen=True, kw_only=True, tag="sign-off-refused"):

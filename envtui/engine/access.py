@@ -227,6 +227,7 @@ async def receive(
             person=one.signoff.approver.person,
             key=one.signoff.approver.key,
             bundle=bundle,
+            reason=one.signoff.reason,
         )
     except Refused as error:
         answer = SignOffRefused(run=run, request=requested.request, why=str(error))

@@ -163,6 +163,7 @@ async def take(block: str, run: str, *, terms: Terms, verifier: Verifier, journa
         person=one.signoff.approver.person,
         key=one.signoff.approver.key,
         bundle=bundle,
+        reason=one.signoff.reason,
     )
     await journal.append(event)
     return event

@@ -113,7 +113,7 @@ def in_words(event: Event) -> str:
         case Requested():
             return f"write access asked for under {event.incident}: {event.reason} (request {event.request})"
         case SignedOff():
-            return f"{event.person} {_SAID[event.verdict]} request {event.request}"
+            return f"{event.person} {_SAID[event.verdict]} request {event.request}" + _and(event.reason)
         case SignOffRefused():
             return f"a sign-off of request {event.request} was refused: {event.why}"
         case GrantActivated():
