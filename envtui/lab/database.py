@@ -78,6 +78,8 @@ async def seed(dsn_of: Any, world: World, passwords: Mapping[str, str]) -> str:
             await _execute(admin, "create role {role} nologin", role=world.owner)
             await _execute(admin, "grant {granted} to {role}", role=writer, granted=world.owner)
         await _execute(admin, "create database gateway owner {role}", role=owner_role)
+        # Everybody may make temporary tables by default; who only reads need not, and its level then says so.
+        await admin.execute("revoke temporary on database gateway, postgres from public")
         # What a restore beside and swap takes: to make a database, and to end the sessions of others. No superuser.
         await _execute(admin, "alter role {role} createdb", role=writer)
         await _execute(admin, "grant pg_signal_backend to {role}", role=writer)
