@@ -22,6 +22,7 @@ from envtui.core.events import (
     Event,
     GrantActivated,
     GrantEnded,
+    LateAccepted,
     Noted,
     Probed,
     Resolved,
@@ -108,7 +109,13 @@ def record(entries: Sequence[Entry], request: Request, request_sha256: str) -> R
         book=request.book,
         incident=request.incident.id,
         reason=request.reason,
-        what=_fitting([*_acts(seen, ""), *_acts(afterwards, "afterwards, not in the digest: ")]),
+        what=_fitting(
+            [
+                *((True, f"left out: {waiver.step}: {waiver.reason}"[:LINE]) for waiver in request.waivers),
+                *_acts(seen, ""),
+                *_acts(afterwards, "afterwards, not in the digest: "),
+            ]
+        ),
         told=tuple(
             in_words(e.event)[:LINE] for e in entries if isinstance(e.event, Told) and e.event.grant == request.id
         ),
@@ -246,12 +253,12 @@ def _acts(entries: Sequence[Entry], prefix: str) -> Iterator[tuple[bool, str]]:
             what = "WRITE" if event.mode == "write" else "read"
             said = f"{event.act}{again}: {what} on {event.target}/{event.member}: {word}: {event.shows}"
             yield event.mode == "write", f"{prefix}{stamp(entry.at_ms)} {said}"[:LINE]
-        elif isinstance(event, Probed | Resolved | UndoStarted | Noted | Answered):
+        elif isinstance(event, Probed | Resolved | UndoStarted | Noted | Answered | LateAccepted):
             yield _writes(event), f"{prefix}{stamp(entry.at_ms)} {in_words(event)}"[:LINE]
 
 
 def _writes(event: Event) -> bool:
-    return isinstance(event, Resolved | UndoStarted)
+    return isinstance(event, Resolved | UndoStarted | LateAccepted)
 
 
 def _fitting(found: Sequence[tuple[bool, str]]) -> tuple[str, ...]:

@@ -145,6 +145,9 @@ def _access(tree: Tree, last: bool, report: Report) -> None:
     if access.break_glass is not None:
         for index, person in enumerate(access.break_glass.people):
             report.known(("access", "break_glass", "people", index), "person", person, tree.people.people)
+        if access.break_glass.people and tree.environment.notify is None:
+            remedy = "Say notify; without it each break-glass is recorded as NOT DELIVERED."
+            report.warning(("access", "break_glass"), "nobody is called when the glass is broken.", remedy)
     able = _owners(tree)
     if access.owners > len(able):
         found = f"{len(able)} can: {', '.join(sorted(able))}" if able else "nobody can"
