@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "propose": ("envtui.cli.propose", "ask for one write that is in no book; prints the block"),
     "draft": ("envtui.cli.propose", "an unscripted run as a book to be filled in"),
     "sign": ("envtui.cli.access", "review a request and sign it, or deny it"),
+    "revoke": ("envtui.cli.revoke", "end write access now, and what is under way under it"),
     "review": ("envtui.cli.review", "what was done by break-glass, for somebody else to look at"),
     "ratify": ("envtui.cli.review", "review a break-glass: what was done is right"),
     "dispute": ("envtui.cli.review", "review a break-glass: what was done is not right"),

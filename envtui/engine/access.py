@@ -15,7 +15,8 @@ Approver (another client, or beside you: then with the approver's signer):
         Review: asked (VerifiedRequest), request, plan (None when it cannot be made), incident, refusals, differences
     sign(review, verdict, *, terms, signer, clock, waiting, reason="") -> block          verdict "approve" | "deny"
 Requester, after:
-    receive(block, run, *, terms, verifier, journal, clock) -> SignedOff | SignOffRefused     the journalled event
+    receive(block, run, *, terms, verifier, journal, clock) -> SignedOff | SignOffRefused     the journalled event; a revoke
+        ends what was granted
     status(run, *, terms, plan, verifier, journal, clock) -> Standing
         Standing: asked, given, refusals (what still lacks; empty: activate), state DRAFT | REQUESTED | DENIED | EXPIRED |
         APPROVED | USED, needed (sign-offs by others), approvers (people who may give one)
@@ -67,6 +68,7 @@ from envtui.core.shape import seconds
 from envtui.rules import break_glass as glass
 from envtui.rules import conditions, grants, paste
 
+from . import revoking
 from .case import check_about, last_request, read_case, verify_request, verify_signoff
 from .debts import one_glass_at_a_time, owes
 from .reviewing import Review as Review
@@ -205,6 +207,8 @@ async def receive(
     Raises UsageError for a text without a sign-off, Refused when this run never asked. The same block twice is one entry.
     """
     signed = paste.read(block, "approve")
+    if revoking.is_revoke(signed):
+        return await revoking.receive(signed, run, terms=terms, verifier=verifier, journal=journal)
     bundle = paste.bundle(signed)
     entries = await journal.read(run)
     requested = last_request(entries)
@@ -283,6 +287,7 @@ async def activate(
     if case.asked is None:
         conditions.refuse(case.problems)
         raise Refused(f"Run {run} has asked for nothing.", "Ask first: envtui request.")
+    conditions.refuse(problem for problem in case.problems if problem.code == "denied")
     request = case.asked.request
     incident = await look_up(request.incident.id, tracker, terms, clock)
     try:

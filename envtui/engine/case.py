@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from envtui.core import access as values
 from envtui.core.access import Refusal, Signed, Terms, VerifiedRequest, VerifiedSignOff
 from envtui.core.errors import Refused
-from envtui.core.events import Entry, GrantActivated, Requested, SignedOff
+from envtui.core.events import Entry, GrantActivated, GrantEnded, Requested, SignedOff
 from envtui.core.ports import Journal, Verifier
 from envtui.rules import conditions, grants, paste
 
@@ -36,7 +36,7 @@ async def read_case(run: str, terms: Terms, verifier: Verifier, journal: Journal
     except Refused as error:
         return Case(used=used, problems=(_as_refusal(error),))
     given: list[VerifiedSignOff] = []
-    problems: list[Refusal] = []
+    problems: list[Refusal] = list(_revoked(entries, requested.request))
     for entry in entries:
         event = entry.event
         if isinstance(event, SignedOff) and event.request == requested.request:
@@ -92,6 +92,22 @@ def last_request(entries: Sequence[Entry], request: str = "") -> Requested | Non
     """What a run asked for last, or under this id; earlier requests of it are superseded."""
     every = (entry.event for entry in reversed(entries) if isinstance(entry.event, Requested))
     return next((event for event in every if request in ("", event.request)), None)
+
+
+def _revoked(entries: Sequence[Entry], request: str) -> Iterator[Refusal]:
+    """A request that was revoked in another terminal before it was activated. One that was revoked by signature is seen by
+    its sign-off."""
+    for entry in entries:
+        event = entry.event
+        if isinstance(event, GrantActivated) and event.grant == request:
+            return
+        if isinstance(event, SignedOff) and (event.request, event.verdict) == (request, "revoke"):
+            return
+        if isinstance(event, GrantEnded) and (event.grant, event.reason) == (request, "REVOKED"):
+            yield Refusal(
+                code="denied", sentence=f"The request was {event.why}.", way_out="Talk to them, and ask again."
+            )
+            return
 
 
 def _as_refusal(error: Refused) -> Refusal:

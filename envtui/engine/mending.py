@@ -61,6 +61,7 @@ class Mending:
                 elif cut:
                     await self._writes.follow(step, act.id, halt=True, why=why)
             await self._task.append(Noted(run=self._task.run.id, text=looked(self._task.run), by=ENVTUI))
+            await self._task.settle()
 
     async def resolve(self, act_id: str, done: bool, why: str = "", by: str = "") -> Next:
         """A person's word on a write in doubt: it is done, or it is not. Needs a reason where no probe says the same."""

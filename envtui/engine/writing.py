@@ -288,21 +288,21 @@ class WriteAccess:
         event = entry.event
         assert isinstance(event, GrantEnded)
         task.take(entry)
-        grant = self._grants.get(task.run.id)
-        if grant is not None and grant.id == event.grant:
-            self._lapse(task.run.id)
-        self._watching.withdraw(task, event.reason, event.why)
+        self._ended(task, event)
 
     async def _revoked(self, task: RunTask) -> None:
         """A revoke that somebody signed is in the ledger."""
         ends = [e.event for e in await self._ways.journal.read(task.run.id) if isinstance(e.event, GrantEnded)]
-        last = next((event for event in reversed(ends) if event.reason == "REVOKED"), None)
+        if ends:
+            self._ended(task, ends[-1])
+
+    def _ended(self, task: RunTask, event: GrantEnded) -> None:
+        """The ledger says that a grant ended. One that was only asked for has nothing under way."""
         grant = self._grants.get(task.run.id)
-        if last is None:
-            return
-        if grant is not None and grant.id == last.grant:
+        if grant is not None and grant.id == event.grant:
             self._lapse(task.run.id)
-        self._watching.withdraw(task, last.reason, last.why)
+        if event.grant in self._over.get(task.run.id, {}):
+            self._watching.withdraw(task, event.reason, event.why)
 
     async def _put_by(self, task: RunTask, grant: Grant) -> None:
         """An active grant that ended, as the ledger has it, is one that undoes only."""

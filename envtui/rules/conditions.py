@@ -366,13 +366,13 @@ def of_signoffs(
 ) -> tuple[Refusal, ...]:
     """Enough different people said yes, and nobody said no. One that does not count hides none that does."""
     about = [one for one in given if one.signoff.request_sha256 == asked.sha256]
-    denied = [one.signoff for one in about if one.signoff.verdict == "deny" and _own(one, terms.roster)]
+    denied = [one.signoff for one in about if one.signoff.verdict in ("deny", "revoke") and _own(one, terms.roster)]
     if denied:
         why = f": {denied[0].reason}" if denied[0].reason else ""
         return (
             Refusal(
                 code="denied",
-                sentence=f"{denied[0].approver.person} denied the request{why}.",
+                sentence=f"{denied[0].approver.person} {'denied' if denied[0].verdict == 'deny' else 'revoked'} the request{why}.",
                 way_out="Talk to them, and ask again if it still has to be done.",
             ),
         )
