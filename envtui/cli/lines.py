@@ -24,6 +24,7 @@ from envtui.core.events import (
     RunEnded,
     StepEnded,
     StopAsked,
+    Told,
     UndoStarted,
     WaitStarted,
 )
@@ -74,6 +75,10 @@ class Printer:
             print(f"Nobody read the output to its end: envtui ledger show {env} {run}", file=sys.stderr)
 
     def _entry(self, entry: Entry) -> None:
+        if isinstance(entry.event, Told) and (entry.event.to == "notify" or not entry.event.delivered):
+            from envtui.rules.words import in_words  # only here: most runs call nobody
+
+            print(clean(self._session.ways.masked(in_words(entry.event)), 2000), file=sys.stderr, flush=True)
         if self._json:
             event = msgspec.to_builtins(entry.event)
             self._print(canonical({"seq": entry.seq, "at_ms": entry.at_ms, **event}).decode())

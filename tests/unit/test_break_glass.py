@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from access_kit import ENVIRONMENT, MINUTE, NOW, World, act, make_keys, plan, policy
 from access_steps import activated, asked, received, reviewed, signed, spent, standing
+from test_access import FastVerifier, flips
 
 import envtui.engine.access as use
 from envtui.core.access import Grant, Party, Signed, fingerprint, namespace
@@ -474,6 +475,18 @@ async def test_a_record_that_was_changed_is_refused(world: World, part: str) -> 
     changed = text[:at] + ("x" if text[at] != "x" else "y") + text[at + 1 :]
     with pytest.raises(Refused):
         await judged(world, paste.block(msgspec.structs.replace(honest, **{part: changed})))
+
+
+async def test_every_byte_of_a_record_is_signed(world: World) -> None:
+    await over(world)
+    _, block = await recorded(world)
+    honest, fast = paste.read(block, "record"), FastVerifier(world)
+    assert await afterwards.read(block, terms=world.terms("b"), verifier=fast)
+    for altered in flips(honest.body):
+        with pytest.raises(Refused):
+            await afterwards.read(
+                paste.block(msgspec.structs.replace(honest, body=altered)), terms=world.terms("b"), verifier=fast
+            )
 
 
 async def test_a_record_is_signed_by_whoever_broke_the_glass(world: World) -> None:
