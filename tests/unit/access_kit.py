@@ -64,6 +64,9 @@ class MemoryJournal:
         self.entries.append(entry)
         return entry
 
+    async def append_all(self, events: Sequence[Event]) -> Sequence[Entry]:
+        return [await self.append(event) for event in events]
+
     async def read(self, run: str | None = None) -> Sequence[Entry]:
         return [entry for entry in self.entries if run is None or run_of(entry.event) == run]
 
