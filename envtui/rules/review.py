@@ -100,6 +100,7 @@ def record(entries: Sequence[Entry], request: Request, request_sha256: str) -> R
     activated = next(e for e in seen if isinstance(e.event, GrantActivated) and e.event.grant == request.id)
     assert isinstance(activated.event, GrantActivated)
     afterwards = entries[len(seen) :]
+    ends = {(e.event.act, e.event.attempt): e.event for e in entries if isinstance(e.event, ActEnded)}
     return Record(
         environment=request.environment,
         request=request.id,
@@ -112,8 +113,8 @@ def record(entries: Sequence[Entry], request: Request, request_sha256: str) -> R
         what=_fitting(
             [
                 *((True, f"left out: {waiver.step}: {waiver.reason}"[:LINE]) for waiver in request.waivers),
-                *_acts(seen, ""),
-                *_acts(afterwards, "afterwards, not in the digest: "),
+                *_acts(seen, ends, ""),
+                *_acts(afterwards, ends, "afterwards, not in the digest: "),
             ]
         ),
         told=tuple(
@@ -237,11 +238,8 @@ def of_answer(one: VerifiedSignOff, done: Record, terms: Terms, now_ms: int) -> 
     return found.all
 
 
-def _acts(entries: Sequence[Entry], prefix: str) -> Iterator[tuple[bool, str]]:
-    """(whether it wrote, a line) for every act with its outcome, and for what people said and did about them."""
-    ends: Mapping[_Pair, ActEnded] = {
-        (e.event.act, e.event.attempt): e.event for e in entries if isinstance(e.event, ActEnded)
-    }
+def _acts(entries: Sequence[Entry], ends: Mapping[_Pair, ActEnded], prefix: str) -> Iterator[tuple[bool, str]]:
+    """(whether it wrote, a line) for every act with its outcome, also one that came later, and for what people said."""
     for entry in entries:
         event = entry.event
         if isinstance(event, ActIntended):

@@ -465,6 +465,17 @@ async def test_what_came_after_the_end_is_shown_and_does_not_move_the_digest(wor
     await paid(world, await judged(world, block))
 
 
+async def test_an_outcome_that_came_after_the_end_stands_in_the_record(world: World) -> None:
+    await over(world)
+    last = world.journal.entries.pop(-1)
+    ended = world.journal.entries.pop(-1)
+    assert isinstance(ended.event, ActEnded)
+    for event in (last.event, ended.event):
+        await world.journal.append(event)
+    done, _ = await recorded(world)
+    assert "revert@gw1: WRITE on gateway/gw1: OK" in done.what[0]
+
+
 @pytest.mark.parametrize("part", ["body", "signature"])
 async def test_a_record_that_was_changed_is_refused(world: World, part: str) -> None:
     await over(world)
