@@ -15,7 +15,7 @@ from envtui.core.access import Operator, Permit, Terms
 from envtui.core.act import Act
 from envtui.core.environment import Command
 from envtui.core.errors import LedgerBroken, Problem
-from envtui.core.ports import Ender, Reader, Tunnels, Writer
+from envtui.core.ports import Ender, Notifier, Reader, Tunnels, Writer
 from envtui.core.redact import Redactor
 from envtui.core.secret import Secret
 from envtui.core.tree import Book, Tree
@@ -81,6 +81,7 @@ def session(
         check=_check,
         clock=clock,
         tracker=tracker_of(tree.environment.access.incident, tree.root, clock),
+        notifier=_notifier(tree, config, variables, secrets),
         signer=lambda reference: open_signer(reference or config.signing_key, keygen),
         verifier=KeygenVerifier(roster, clock, keygen),
         executor=executor,
@@ -103,6 +104,24 @@ def _trees(folder: Path) -> Sequence[Tree]:
     from envtui.outside.trees.load import read_forest
 
     return tuple(read_forest(folder).trees.values())
+
+
+def _notifier(tree: Tree, config: UserConfig, variables: Mapping[str, str], secrets: _Remembering) -> Notifier | None:
+    notify = tree.environment.notify
+    if notify is None:
+        return None
+    from envtui.outside.notifying import notifier_of
+    from envtui.outside.programs import Programs
+
+    return notifier_of(
+        notify,
+        tree.environment.name,
+        secrets=secrets,
+        masked=secrets.masked,
+        programs=Programs(config.commands, variables),
+        operator=config.operator,
+        ca=functools.partial(unchanged, tree),
+    )
 
 
 def _check(act: Act) -> None:

@@ -94,11 +94,54 @@ class HttpTarget(_Target, frozen=True, kw_only=True, tag="http"):
 Target = SshTarget | SqlTarget | HttpTarget
 
 
+class SecretHeader(Shape, frozen=True, kw_only=True):
+    """A header's value that is made of a secret: `prefix` and it; with `user`, HTTP Basic of both."""
+
+    secret: Reference | Command
+    prefix: str = ""
+    user: str | None = None  # `${me}` is the operator
+
+
+Headers = dict[Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$(?!\n)")], str | SecretHeader]
+Pointer = Annotated[str, Meta(pattern=r"^/", description="a JSON pointer: /incident/status")]
+
+
+class TrackerFields(Shape, frozen=True, kw_only=True):
+    """Where a tracker's answer says what: JSON pointers. What decides has to be there, the others are only shown."""
+
+    id: Pointer | None = None
+    state: Pointer | None = None
+    opened: Pointer | None = None  # ISO 8601
+    environment: Pointer | None = None
+    title: Pointer | None = None
+    severity: Pointer | None = None
+    service: Pointer | None = None
+    url: Pointer | None = None
+
+
+class TrackerNote(Shape, frozen=True, kw_only=True):
+    """How a line is written into an incident: `body` is JSON in whose texts `${incident}` and `${text}` are filled in."""
+
+    url: str
+    body: str
+    method: Literal["POST", "PUT", "PATCH"] = "POST"
+
+
 class IncidentPolicy(Shape, frozen=True, kw_only=True):
     tracker: Literal["file", "http", "command", "none"] = "none"
     path: str | None = None  # file: the register, absolute or below the tree's parent
-    url: str | None = None
-    command: tuple[str, ...] | None = None
+    preset: Literal["pagerduty", "jira", "none"] = "none"  # http: whose API it is
+    url: str | None = None  # http: with `${incident}` in it; of a preset the service's own address
+    secret: Reference | Command | None = None  # of a preset: its token
+    user: str | None = None  # of a preset: the account; `${me}` is the operator
+    headers: Headers = msgspec.field(default_factory=dict)
+    fields: TrackerFields = TrackerFields()
+    open: tuple[str, ...] = ()  # the states that count as open; every other one is closed
+    here: tuple[str, ...] = ()  # what `fields.environment` says of incidents of this environment; empty: its name
+    note: TrackerNote | None = None
+    notes: bool = True  # whether a preset's notes are written
+    ca: str | None = None  # a file below the tree
+    command: tuple[str, ...] | None = None  # one item is `${incident}`
     required: bool = True
     max_age: Duration = "7d"
     pattern: str = r"[A-Z][A-Z0-9]*-\d+"
@@ -191,8 +234,12 @@ class EvidencePolicy(Shape, frozen=True, kw_only=True):
 
 
 class Notify(Shape, frozen=True, kw_only=True):
-    command: tuple[str, ...] | None = None
-    http: str | None = None
+    """Who is called: a program that reads JSON, or a service that is posted it."""
+
+    command: Annotated[tuple[str, ...], Meta(min_length=1)] | None = None
+    http: Annotated[str, Meta(pattern=r"^https?://[^/\s]+(/.*)?$(?!\n)")] | None = None
+    headers: Headers = msgspec.field(default_factory=dict)
+    ca: str | None = None  # a file below the tree
 
 
 class Environment(Shape, frozen=True, kw_only=True):

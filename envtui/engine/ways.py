@@ -10,7 +10,20 @@ import msgspec
 from envtui.core.access import Permit
 from envtui.core.act import Act
 from envtui.core.errors import Problem
-from envtui.core.ports import Clock, Ender, Hold, Journal, Reader, Secrets, Signer, Spool, Tracker, Verifier, Writer
+from envtui.core.ports import (
+    Clock,
+    Ender,
+    Hold,
+    Journal,
+    Notifier,
+    Reader,
+    Secrets,
+    Signer,
+    Spool,
+    Tracker,
+    Verifier,
+    Writer,
+)
 from envtui.core.secret import Secret
 from envtui.core.tree import Book, Tree
 
@@ -30,6 +43,7 @@ class Ways(msgspec.Struct, frozen=True):
     check: Callable[[Act], None]  # raises what the target's kind refuses before anything is sent
     clock: Clock
     tracker: Tracker
+    notifier: Notifier | None  # None: the manifest names nobody to call
     signer: Callable[[str], Awaitable[Signer]]  # by reference; '' is the user's own key
     verifier: Verifier
     executor: Executor

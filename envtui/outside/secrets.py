@@ -17,6 +17,8 @@ from envtui.core.environment import Command
 from envtui.core.errors import Refused, SecretMissing
 from envtui.core.secret import Secret
 
+from .programs import check
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -145,23 +147,10 @@ class ReferencedSecrets:
             raise Refused(f"{reference} printed something that is not UTF-8.", "A secret is one short text.") from None
 
     def _check_program(self, program: str) -> None:
-        if program not in self._programs:
-            raise Refused(
-                f"Your configuration does not allow {program} to be started.",
-                "Add its absolute path to commands in your own configuration, if this tree may start it.",
-            )
-        path = Path(program)
-        if not path.is_absolute():
-            raise Refused(f"{program} is not an absolute path.", "Write the whole path, here and in commands.")
         try:
-            real = path.resolve(strict=True)
-            places = [place.stat() for place in (real, real.parent)]
+            check(program, self._programs)
         except OSError as error:
             raise SecretMissing(f"cmd: {program} does not exist.", "Install it, or correct the path.") from error
-        for place in places:
-            sticky = stat.S_ISDIR(place.st_mode) and place.st_mode & stat.S_ISVTX
-            if place.st_uid not in (0, os.geteuid()) or (place.st_mode & 0o022 and not sticky):
-                raise Refused(f"{program} can be changed by other users.", "chmod go-w it and its directory.")
 
 
 async def _reaped(process: asyncio.subprocess.Process, stdout: asyncio.StreamReader) -> None:
