@@ -31,7 +31,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("answer", "a", "answer", "Choose, pick a row, say that a manual step is done, or what became of a write in doubt.", ("run",)),
     Action("write", "w", "write", "Do the next write, once write access is active.", ("run",)),
     Action("escalate", "e", "escalate", "Ask for write access: an incident, a reason, a signature.", ("run",)),
-    Action("give_back", "x", "end write", "Give write access back now.", ("run",)),
+    Action("give_back", "x", "end write", "Give write access back now; asks for the word stop while a write is under way, and ends it.", ("run",)),
     Action("skip", "s", "skip", "Leave the current step out, with a reason.", ("run",)),
     Action("note", "n", "note", "Write a remark into the ledger.", ("run",)),
     Action("ask", "colon", "ask", "An unscripted read on a target: NAME, then the command or the query.", ("runbooks", "run")),

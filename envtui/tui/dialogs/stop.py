@@ -49,6 +49,20 @@ def stop_dialog(going: Sequence[UnderWay], doubt: str = "") -> TypedDialog:
     return TypedDialog("END IT NOW", words(*parts), {STOP: does}, "lets it go on", "It goes on.")
 
 
+def give_back_dialog(going: Sequence[UnderWay]) -> TypedDialog:
+    """Giving write access back while a write is under way, which ends it, too. Dismisses with `stop` or ''."""
+    parts = _listed(going)
+    for kind in dict.fromkeys(one.kind for one in going):
+        parts.append((f"\nA write: {AT_ITS_TARGET.get(kind, AT_ITS_TARGET['ssh'])}.\n", "$tone-text"))
+    parts.append(
+        ("Write access is over then. What is done is not taken back by this; u still does that.\n", "$tone-dim")
+    )
+    does = "ends it now at its target, and gives write access back"
+    return TypedDialog(
+        "GIVE WRITE ACCESS BACK", words(*parts), {STOP: does}, "keeps both", "Write access is as it was."
+    )
+
+
 def leave_dialog(going: Sequence[UnderWay]) -> TypedDialog:
     """Leaving while a write goes on: dismisses with `leave`, `stop` (ends it and stays), or ''."""
     parts = _listed(going)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from typing import ClassVar
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -38,12 +37,13 @@ from ..widgets.rows import Rows
 from ..widgets.steps import GLYPHS, Steps, took
 from .about import about
 from .keeping import Keeping
-from .mending import LETTERS, Mending
+from .mending import LETTERS
 from .now import now
 from .runbooks import ask_unscripted
+from .withdrawing import Withdrawing
 
 
-class RunScreen(Mending, Keeping):
+class RunScreen(Withdrawing, Keeping):
     """Looks at `task`; leaving the screen leaves the run as it is."""
 
     name_ = "run"
@@ -265,11 +265,6 @@ class RunScreen(Mending, Keeping):
 
             self.app.push_screen(EscalateScreen(self.run_task))
 
-    def action_give_back(self) -> None:
-        session = self.envtui.session
-        if self._possible("give_back") and session is not None:
-            self.envtui.work(self._done(session.access.end(self.run_task, "GIVEN_BACK", "given back by the operator")))
-
     def action_skip(self) -> None:
         if self._possible("skip"):
             current = self.run_task.run.current
@@ -307,9 +302,6 @@ class RunScreen(Mending, Keeping):
             self.show_state()
         else:
             self.app.pop_screen()
-
-    def on_paste(self, event: events.Paste) -> None:
-        event.stop()
 
 
 def shown_acts(step: StepState) -> list[ActState]:
