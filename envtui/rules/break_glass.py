@@ -171,6 +171,18 @@ def of_own_touch(touched: bool, terms: Terms) -> tuple[Refusal, ...]:
     return found.all
 
 
+def of_age(request: Request, terms: Terms, now_ms: int) -> tuple[Refusal, ...]:
+    """It begins as soon after it was signed as any write access: nobody keeps one in a drawer."""
+    found, within = Refusals(), terms.policy.grant.activate_within
+    found.unless(
+        now_ms - request.created_ms <= round(seconds(within) * 1000),
+        "expired",
+        f"The break-glass was signed more than {within} ago.",
+        "Ask again and begin at once.",
+    )
+    return found.all
+
+
 def of_hidden(request: Request, debts: Sequence[str]) -> tuple[Refusal, ...]:
     """A request says everything that its requester owes: `debts` is what their own ledger says now."""
     found = Refusals()

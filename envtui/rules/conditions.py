@@ -115,6 +115,7 @@ def of_request(
     if request.break_glass:
         person = terms.roster.person_of(asked.by.principal)
         found.extend(break_glass.of_break_glass(person, request.reason, request.ttl_ms, request.debts, terms))
+        found.extend(break_glass.of_age(request, terms, now_ms))
     found.extend(of_brought(request.book_text, request.break_glass))
     found.unless(
         request.nonce not in used,

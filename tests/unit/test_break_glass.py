@@ -271,6 +271,13 @@ async def test_touch_is_read_from_the_signature(world: World, keys) -> None:
     keys.security.flags = 0x01
 
 
+async def test_it_is_not_kept_for_later(world: World) -> None:
+    await broken(world)
+    world.clock.advance(15 * MINUTE + 1)
+    with pytest.raises(Refused, match="signed more than 15m ago"):
+        await activated(world)
+
+
 async def test_a_tracker_that_does_not_answer_asks_for_nobody(world: World) -> None:
     world.tracker.answers = False
     await broken(world)
