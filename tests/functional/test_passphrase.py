@@ -56,7 +56,11 @@ def processes() -> dict[int, bytes]:
 def children(pid: int) -> list[int]:
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
+        try:
+            named = task.read_text()
+        except OSError:  # a thread that has ended meanwhile
+            continue
+        for child in map(int, named.split()):
             found += [child, *children(child)]
     return found
 
