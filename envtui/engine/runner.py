@@ -21,7 +21,6 @@ from envtui.core.events import (
     Captured,
     Entry,
     Event,
-    LateAccepted,
     Noted,
     RunEnded,
     StepEnded,
@@ -40,7 +39,6 @@ from envtui.rules.proposals import (
     EndStep,
     Finish,
     Following,
-    LateValue,
     LookAt,
     NeedsAnswer,
     NeedsDecision,
@@ -58,6 +56,7 @@ from envtui.rules.state import Run
 from envtui.rules.values import typed_answer
 from envtui.rules.waiving import waived
 
+from .accepting import refuse_held
 from .acting import Acting
 from .reads import ReadSteps, ended
 from .stopping import Stopping
@@ -395,50 +394,19 @@ class RunTask:
                 if not proposed.granted:
                     await self.append(WriteNeeded(run=self.run.id, step=step_id))
                     raise NeedsWrite(f"Step {step_id} {proposed.why_not}.", "Ask for write access.")
-                if proposed.held:
-                    raise Refused(f"Step {step_id} is not sent: {proposed.held}")
-                if proposed.asks:
-                    raise Refused(
-                        "\n".join(map(other, proposed.asks)), "Look at both, and say that the new one may be sent."
-                    )
+                refuse_held(proposed)
                 doing = self._writes.write(proposed, self._permit)
                 if not await self._stopping.cuttable(doing, writes=True):
                     return self.next
                 proposed = await self.settle()
             return proposed
 
-    async def accept(self, shown: Sequence[tuple[Act, Sequence[LateValue]]], by: str = "") -> None:
-        """A person has seen these values of acts, which are other ones than those signed, and lets them be sent."""
-        async with self.lock:
-            grant = self.run.grant
-            if grant is None or grant.ended:
-                raise NeedsWrite("There is no write access under which these values could be sent.", "Ask for it.")
-            for act, values in shown:
-                if values:
-                    await self.append(
-                        LateAccepted(
-                            run=self.run.id,
-                            step=act.step,
-                            act=act.id,
-                            grant=grant.id,
-                            values={each.name: each.value for each in values},
-                            by=by or self.run.operator,
-                        )
-                    )
-
-    async def _permit(self, act: Act, attempt: int, late: Mapping[str, str], undo: bool = False) -> Permit:
-        return await self._spend(self, act, attempt, undo, late)
+    async def _permit(self, act: Act, attempt: int, values: Mapping[str, str], undo: bool = False) -> Permit:
+        return await self._spend(self, act, attempt, undo, values)
 
     def step_of(self, step_id: str) -> Step:
         """The book's step of that id."""
         return step_of(self.book, step_id)
-
-
-def other(value: LateValue) -> str:
-    """A value that is another one than the signed, in a sentence."""
-    where = f" on {value.member}" if value.member else ""
-    was = f"and {value.signed!r} was signed" if value.signed is not None else "and none was known when it was signed"
-    return f"{value.name} is {value.value!r}{where}, {was}."
 
 
 def _needs_nobody(proposed: Next) -> bool:

@@ -24,7 +24,8 @@ def again(run: Run, plan: Plan, book: Runbook) -> tuple[str, ...]:
     }
     # What was sent already is not sent otherwise: only acts that are still to come are fed.
     wanted |= {slot.name.partition(".")[0] for step in plan.steps if step.id in pending for slot in step.late}
-    done = {step.id for step in run.steps[: run.position] if step.word is not None}
+    # What was to be read again, and was not to its end, is so still.
+    done = {step.id for step in run.steps[: run.position] if step.word is not None} | set(run.again)
     return tuple(
         [step.id for step in book.before if step.id in done]
         + [
