@@ -18,12 +18,14 @@ from envtui.core.errors import EnvtuiError, NeedsWrite, Refused, UsageError
 from envtui.core.events import Entry, GrantEnded, PermitSpent, SignedOff, SignOffRefused
 from envtui.core.ports import Journal
 from envtui.rules import late
+from envtui.rules.break_glass import review_by_ms
 from envtui.rules.grants import NO_VALUES
 from envtui.rules.past import past
 from envtui.rules.run import fold
 
 from . import access
 from .keeping import Keeper
+from .paging import Paging
 from .planning import Planning
 from .runner import RunTask
 from .through import Through
@@ -46,6 +48,7 @@ class WriteAccess:
         self._keepers: dict[str, Keeper] = {}
         self._watching = Watching(ways.journal, self._ended_elsewhere)
         self._ending = asyncio.Lock()
+        self._paging = Paging(ways.notifier)
 
     def grant(self, run: str) -> Grant | None:
         """The run's write access, if it was activated in this process and has not ended."""
@@ -183,6 +186,8 @@ class WriteAccess:
             task, grant, terms=self.terms, ways=self._ways, end=functools.partial(self._kept_until, task, grant)
         )
         self._watching.watch(task, before)
+        if grant.request.break_glass:
+            self._paging.begun(self._journal(task), grant, review_by_ms(self.terms.policy, grant.activated_ms))
         return grant
 
     async def spend(self, task: RunTask, act: Act, attempt: int, values: Mapping[str, str] = NO_VALUES) -> Permit:
@@ -282,6 +287,7 @@ class WriteAccess:
                 await access.end(one, reason, journal=self._journal(task), why=why)
         if ending:
             self._watching.withdraw(task, reason, why)
+        self._over_now(task, grant, reason)
 
     def _ended_elsewhere(self, task: RunTask, entry: Entry) -> None:
         """Another process wrote down that a grant of this run ended: it has, here too."""
@@ -300,7 +306,7 @@ class WriteAccess:
         """The ledger says that a grant ended. One that was only asked for has nothing under way."""
         grant = self._grants.get(task.run.id)
         if grant is not None and grant.id == event.grant:
-            self._lapse(task.run.id)
+            self._over_now(task, self._lapse(task.run.id), event.reason)
         if event.grant in self._over.get(task.run.id, {}):
             self._watching.withdraw(task, event.reason, event.why)
 
@@ -308,8 +314,13 @@ class WriteAccess:
         """An active grant that ended, as the ledger has it, is one that undoes only."""
         reason = past(await self._ways.journal.read(task.run.id)).end(grant.id)
         if self._grants.get(task.run.id) is grant and reason:
-            self._lapse(task.run.id)
+            self._over_now(task, self._lapse(task.run.id), reason)
             self._watching.withdraw(task, reason, "", cut=False)  # what is under way is what asks for a permit now
+
+    def _over_now(self, task: RunTask, grant: Grant | None, reason: str) -> None:
+        """It is written down that a grant ended: who was called when it began learns it."""
+        if grant is not None:
+            self._paging.ended(self._journal(task), grant, reason)
 
     def _lapse(self, run: str) -> Grant | None:
         grant = self._grants.pop(run, None)
@@ -328,8 +339,10 @@ class WriteAccess:
                 async with self._ending:
                     why = "the session was closed"
                     await access.end(grant, "GIVEN_BACK", journal=self._journal(tasks[run]), why=why)
+                self._over_now(tasks[run], grant, "GIVEN_BACK")
         async with self._ending:  # an end that somebody else began is written down before the ledger closes
-            return
+            pass
+        await self._paging.close()
 
     async def _kept_until(self, task: RunTask, grant: Grant, reason: access.EndReason, why: str) -> None:
         if self._grants.get(task.run.id) is grant:

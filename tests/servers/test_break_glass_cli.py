@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pexpect
 import pytest
 
-from envtui.core.events import GrantActivated, PermitSpent, Requested, SignedOff, SignOffRefused
+from envtui.core.events import GrantActivated, PermitSpent, Requested, SignedOff, SignOffRefused, Told
 from tests.servers.sshd import Servers
 from tests.servers.test_resume_cli import said
 from tests.servers.world_kit import NAME, Kit, cluster, database, kit, machines, one
@@ -55,6 +59,13 @@ class Pair:
         for who in people[1:]:
             assert self(who, "trust", NAME, "--yes").returncode == 0
         self.incident = self("asha", "incident", "open", NAME, "--title", "403 for everyone").stdout.strip()
+
+    def calls(self, where: str) -> None:
+        """The manifest says who is called; everybody trusts it again."""
+        file = self.kit.tree / "environment.yaml"
+        file.write_text(f"{file.read_text()}notify: {where}\n")
+        for who in self.config:
+            assert self(who, "trust", NAME, "--yes").returncode == 0
 
     def variables(self, who: str) -> dict[str, str]:
         own = {**self.kit.variables, "TERM": "dumb"}
@@ -103,6 +114,39 @@ class Pair:
 
     def answer(self, run: str, block: str) -> subprocess.CompletedProcess[str]:
         return self("asha", "review", NAME, run, "--answer", "-", stdin=block)
+
+
+class Pager(ThreadingHTTPServer):
+    """A chat's webhook on loopback: takes what is posted, or answers with an error."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.got: list[dict[str, str]] = []
+        pager = self
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:  # the name is http.server's
+                pager.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None: ...
+
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/page"
+
+
+@contextmanager
+def paging(status: int = 200) -> Iterator[Pager]:
+    pager = Pager(status)
+    thread = threading.Thread(target=pager.serve_forever)
+    thread.start()
+    try:
+        yield pager
+    finally:
+        pager.shutdown()
+        thread.join()
+        pager.server_close()
 
 
 @pytest.fixture
@@ -269,3 +313,59 @@ def test_a_review_after_its_time_is_late_and_counts(pair: Pair) -> None:
     assert taken.returncode == 0, said(taken)
     assert "It came late." in taken.stderr
     assert ", late" in pair("asha", "report", NAME, run).stdout.replace("\\", "")
+
+
+def test_people_are_called_as_it_begins_and_as_it_ends(pair: Pair) -> None:
+    with paging() as pager:
+        pair.calls(f"{{http: '{pager.url}'}}")
+        block, shown = pair.ask()
+        assert "People are called (notify) the moment it begins." in shown
+        assert pager.got == []
+        (pair.folder / "grant").write_text(block)
+        done = pair("asha", "run", NAME, "book", "--grant", str(pair.folder / "grant"))
+        assert done.returncode == 0, said(done)
+        begun, ended = pager.got
+    assert "BREAK-GLASS" in begun["subject"]
+    assert "asha" in begun["subject"]
+    assert WHY in begun["text"]
+    assert pair.incident in begun["text"]
+    assert "BREAK-GLASS" in ended["subject"]
+    assert "over" in ended["subject"]
+    told = [one for one in pair.kit.events(Told) if one.to == "notify"]
+    assert [one.delivered for one in told] == [True, True]
+    assert "told people: " in done.stderr
+    run = pair.kit.run().id
+    assert "told people: " in pair("asha", "ledger", "show", NAME, run).stdout
+    assert "told people" in pair("asha", "report", NAME, run).stdout
+    review = pair("asha", "review", NAME, run)
+    assert "told people: " in review.stderr
+
+
+@pytest.mark.parametrize("down", ["refuses", "is gone", "nobody is named"])
+def test_who_cannot_be_reached_hinders_nothing_and_is_not_delivered(pair: Pair, down: str) -> None:
+    with paging(503) as pager:
+        why = "503"
+        if down != "nobody is named":
+            pair.calls(f"{{http: '{pager.url}'}}")
+        if down == "nobody is named":
+            why = "the manifest names nobody"
+        if down == "is gone":
+            pager.shutdown()
+            pager.server_close()
+            why = "127.0.0.1"
+        block, shown = pair.ask()
+        assert ("NOBODY IS CALLED" in shown) is (down == "nobody is named")
+        (pair.folder / "grant").write_text(block)
+        done = pair("asha", "run", NAME, "book", "--grant", str(pair.folder / "grant"))
+    assert done.returncode == 0, said(done)
+    assert (pair.folder / "first").exists()
+    told = [one for one in pair.kit.events(Told) if one.to == "notify"]
+    assert [one.delivered for one in told] == [False, False]
+    assert all(why in one.why for one in told)
+    assert "NOT DELIVERED to people: " in done.stderr
+    run = pair.kit.run().id
+    assert "NOT DELIVERED to people" in pair("asha", "ledger", "show", NAME, run).stdout
+    assert "NOT DELIVERED to people" in pair("asha", "report", NAME, run).stdout
+    assert "NOT DELIVERED to people" in pair("asha", "review", NAME, run).stderr
+    check = pair("asha", "check")
+    assert ("nobody is called when the glass is broken" in check.stdout) is (down == "nobody is named")
