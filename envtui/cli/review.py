@@ -20,6 +20,7 @@ from envtui.outside.paths import Paths
 from envtui.outside.system_clock import SystemClock
 from envtui.rules import break_glass
 
+from .hands import hands
 from .run import READ_LIMIT
 
 
@@ -74,7 +75,7 @@ async def _record(args: argparse.Namespace) -> int:
             signer=await ways.signer(""),
             journal=ways.journal,
             hold=ways.hold,
-            waiting=_say,
+            waiting=hands,
         )
         others = terms.roster.approvers(terms.policy.signoff.roles, besides=done.requester.person)
     print(block, end="")
@@ -127,7 +128,7 @@ async def _judge(verb: str, args: argparse.Namespace) -> int:
             signer=await ways.signer(args.key),
             tracker=ways.tracker,
             clock=ways.clock,
-            waiting=_say,
+            waiting=hands,
             reason=args.reason,
         )
     print(block, end="")

@@ -15,16 +15,22 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from access_kit import ENVIRONMENT, Keys, World, act, make_keys, plan, terms
+from access_kit import ENVIRONMENT, FakeClock, Keys, World, act, make_keys, plan, terms
 from access_steps import activated, asked, received, reviewed, signed
 from signature_kit import InProcess, alterations, ssh_keygen_accepts
+from tree_kit import grow
 
 from envtui.core import canonical
 from envtui.core.access import Grant, Signed, fingerprint, namespace
 from envtui.core.act import Act, Bytes, Place, Plan, PlannedStep, SqlCall, SshCall, literal
 from envtui.core.canonical import digest
+from envtui.core.environment import People, Person
 from envtui.core.errors import Refused
+from envtui.core.policy import PolicyChange, Stand
 from envtui.engine.case import check_about, verify_request, verify_signoff
+from envtui.outside.allowed_signers import roster
+from envtui.outside.trees.load import load_tree
+from envtui.owning import judge, sign
 from envtui.rules import grants, paste
 from envtui.rules.past import past
 
@@ -240,3 +246,43 @@ async def test_a_signature_of_a_key_beside_is_no_signature(world: World, tmp_pat
     elsewhere = terms(world.roster, environment="staging")
     assert await refused(lambda: verify_signoff(answer, elsewhere, world.verifier))
     assert await refused(lambda: verify_request(request, elsewhere, world.verifier))
+
+
+async def test_every_byte_of_an_owners_signature_over_a_policy(keys: Keys, tmp_path: Path) -> None:
+    tree = load_tree(grow(tmp_path, "dev") / "dev")
+    space = namespace("policy", "dev")
+    line = f'meera@lab namespaces="{space}" {keys.public("meera")}\n'
+    people = People(
+        schema="envtui/people@1", people={"meera": Person(name="M", principals=("meera@lab",), roles=("owner",))}
+    )
+    own, clock = roster("dev", line, "", people), FakeClock()
+    change = PolicyChange(
+        environment="dev",
+        before=Stand(policy_sha256="1" * 64, roster_sha256="2" * 64),
+        now=Stand(policy_sha256="3" * 64, roster_sha256="4" * 64),
+        needed=1,
+        roster=own,
+    )
+    verifier = InProcess(own, clock)
+
+    async def counts(what: Signed) -> bool:
+        given = msgspec.structs.replace(tree, policy_signatures=paste.block(what))
+        judged = await judge(change, given, lambda _: verifier, clock)
+        assert bool(judged.refused) is bool(judged.lacking)
+        return not judged.lacking
+
+    lacking = await judge(change, tree, lambda _: verifier, clock)
+    (what,) = paste.blocks(await sign(lacking, keys.signer("meera"), clock, lambda _: None))
+    assert await counts(what)
+    verifier.asked.clear()
+    body = what.body.encode()
+    for name, data in alterations(body):
+        if data != body:
+            assert not await counts(msgspec.structs.replace(what, body=data.decode())), name
+    assert len(verifier.asked) > 100
+    for name, data in alterations(what.signature.encode()):
+        text = data.decode("latin-1")
+        if text != what.signature:
+            assert not await counts(msgspec.structs.replace(what, signature=text)), name
+    for _, name, message, armoured, answer in verifier.asked[:: len(verifier.asked) // 15]:
+        assert ssh_keygen_accepts(tmp_path, line, "meera@lab", name, message, armoured) is answer is False
