@@ -13,6 +13,7 @@ from tui_kit import incident
 
 from envtui.core.events import GrantActivated, Requested
 from envtui.tui.dialogs.break_glass import BreakGlassDialog
+from envtui.tui.dialogs.write import WriteDialog
 from envtui.tui.theme import PALETTES
 
 WHY = "The gateway answers 403 to every customer and nobody answers"
@@ -94,6 +95,9 @@ async def test_a_reason_and_the_typed_name_break_the_glass(tmp_path: Path, size:
         assert began[0].event.until_ms - began[0].at_ms <= 600_000
         await at.until(lambda: "BREAK-GLASS" in at.title, "the banner")
         assert "nobody else signed" in seen(at)
+        if size[1] > 20:
+            await at.until(lambda: "NOT DELIVERED: the manifest names nobody" in seen(at), "who was told")
+        await at.until(lambda: "PEOPLE NOT TOLD" in seen(at), "who was told, in the frame")
 
 
 async def test_the_frame_says_it_in_words_border_and_colour_until_it_ends(tmp_path: Path) -> None:
@@ -123,9 +127,12 @@ async def test_the_frame_says_it_in_words_border_and_colour_until_it_ends(tmp_pa
         assert colour.hex.lower() == PALETTES[at.app.theme].bad
         await at.press("w")
         await at.screen("WriteDialog")
-        letters = at.app.screen._word  # type: ignore[attr-defined]  # what the dialog shows to be typed
-        await at.type(letters)
+        dialog = at.app.screen
+        assert isinstance(dialog, WriteDialog)
+        dialog._opened -= 60  # somebody has looked at it for a while
+        await at.type(dialog._word)
         await at.press("enter")
+        await at.screen("RunScreen")
         await at.idle()
         await at.until(lambda: "READ-ONLY" in at.title, "the end")
         assert "BREAK-GLASS" not in at.title
