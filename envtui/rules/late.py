@@ -186,7 +186,8 @@ def as_sent(run: Run, plan: Plan, act: Act) -> Act:
     own = next((one for one in state.acts if one.id == act.id), None)
     try:
         pending = own is not None and not own.intended
-        values = taken(act, planned.late, run.values(act.place.member)) if pending else sent_with(state, act)
+        now = taken(act, planned.late, run.values(act.place.member))
+        values = now if pending else sent_with(state, act) or now
         return filled(act, planned.late, values)
     except Refused:
         return act

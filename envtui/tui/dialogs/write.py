@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from envtui.core.act import Act
 from envtui.core.text import clean
+from envtui.rules.proposals import LateValue
 from envtui.rules.shows import shows
 
 from ..framed import words
@@ -22,11 +25,13 @@ class WriteDialog(TypedDialog):
         phrase: str | None,
         undo: str,
         final: str | None,
+        late: Sequence[LateValue] = (),
     ) -> None:
         parts: list[str | tuple[str, str]] = [(clean(title, 200) + "\n\n", "bold $tone-text")]
         for act in acts:
             where = f"{act.place.member} as {act.place.user}"
             parts += [(f"{clean(where, 80)}  ", "$tone-label"), (clean(shows(act), 600) + "\n", "bold $tone-send")]
+        parts += _values(late)
         hosts = len(acts)
         parts += [
             ("\nblast   ", "$tone-label"),
@@ -43,3 +48,18 @@ class WriteDialog(TypedDialog):
             "leaves everything as it is",
             "Nothing was sent.",
         )
+
+
+def _values(late: Sequence[LateValue]) -> list[str | tuple[str, str]]:
+    """Where each captured value comes from, and whether it is the one that was signed."""
+    parts: list[str | tuple[str, str]] = []
+    for each in late:
+        name = f"{each.name} = {each.value}"
+        parts += [("\nvalue   ", "$tone-label"), (clean(name, 300), "bold $tone-text")]
+        parts.append((f"  on {clean(each.member, 60)}, found by {clean(each.step, 60)}", "$tone-dim"))
+        if not each.asks:
+            parts.append(("; as it was signed" if each.value == each.signed else "; you let it pass", "$tone-dim"))
+            continue
+        was = f"SIGNED WAS {clean(each.signed, 300)}" if each.signed is not None else "NOT KNOWN WHEN IT WAS SIGNED"
+        parts += [("\n        ", ""), (was, "bold $tone-bad"), (": typing below lets this one be sent", "$tone-bad")]
+    return [*parts, ("\n", "")] if parts else []

@@ -48,7 +48,9 @@ def now(task: RunTask, policy: AccessPolicy | None, asking: str = "") -> Said:
             over = clean(why, 300) or span(task.run.ended_ms - task.run.started_ms)
             mends = (key("P"), dim(" goes on after all   ")) if word in LEFT and not task.run.lone_read else ()
             back = (key("u"), dim(" takes it back   ")) if undoable(task.run, task.plan) else ()
-            draft = (dim(f"   draft: envtui draft {task.plan.environment} {task.run.id}"),) if task.run.unscripted else ()
+            draft = (
+                (dim(f"   draft: envtui draft {task.plan.environment} {task.run.id}"),) if task.run.unscripted else ()
+            )
             said = words((over, "$tone-text"), dim("   "), *mends, *back, key("esc"), dim(" runbooks"), *draft)
             return word.lower(), said, GLYPHS[word][1]
         case Doubt():
@@ -77,6 +79,8 @@ def now(task: RunTask, policy: AccessPolicy | None, asking: str = "") -> Said:
         case NeedsDecision(why=why, choices=choices):
             badge = "changed" if "go on" in choices else "failed"
             return badge, words((clean(why, 200) + "   ", "$tone-text"), key("a"), dim(" decide")), "$tone-bad"
+        case ReadyWrite(granted=True, held=held) if held:
+            return "held", words((f"{clean(held, 300)}   ", "$tone-text"), key("e"), dim(" asks")), "$tone-bad"
         case ReadyWrite(granted=True, step=step):
             return "write", words(key("w"), dim(f" does {step}: you will type three letters")), "$tone-bad"
         case ReadyWrite():

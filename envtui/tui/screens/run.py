@@ -11,7 +11,9 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Static
 
 from envtui.core.text import clean
+from envtui.engine.accepting import accept, asks
 from envtui.engine.runner import RunTask
+from envtui.rules.late import about_to, as_sent
 from envtui.rules.proposals import (
     Doubt,
     Following,
@@ -241,9 +243,13 @@ class RunScreen(Withdrawing, Keeping):
             if state and any(s.id == a.id and not s.intended for s in state.acts)
         )
         letters = "".join(random.SystemRandom().sample(LETTERS, 3))
-        undo = "; ".join(dict.fromkeys(shows(a) for a in planned.undo)) if planned else ""
+        undo = "; ".join(dict.fromkeys(shows(as_sent(task.run, task.plan, a)) for a in planned.undo)) if planned else ""
+        late = tuple(value for a in left for value in about_to(task.run, a, planned.late)) if planned else ()
+        asked = asks(task, proposed.step)
 
         async def write() -> None:
+            if asked:
+                await accept(task, asked)  # as they were shown
             if isinstance(await session.write(task, proposed.step), ReadyUndo | LookAt) and not task.stopping:
                 await task.run_on()  # the book says what follows a failure, and it was signed
 
@@ -254,7 +260,14 @@ class RunScreen(Withdrawing, Keeping):
 
         self.app.push_screen(
             WriteDialog(
-                proposed.step, step.title or proposed.step, left, letters, step.confirm, undo, step.point_of_no_return
+                proposed.step,
+                step.title or proposed.step,
+                tuple(as_sent(task.run, task.plan, a) for a in left),
+                letters,
+                step.confirm,
+                undo,
+                step.point_of_no_return,
+                late,
             ),
             done,
         )

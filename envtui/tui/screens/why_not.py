@@ -17,6 +17,7 @@ from envtui.rules.proposals import (
     Waiting,
 )
 from envtui.rules.undo import undoable
+from envtui.rules.waiving import waived
 
 from .now import LEFT
 
@@ -43,18 +44,28 @@ def why_not(action: str, task: RunTask) -> str:
             return "the next step is no write"
         case "write" if isinstance(proposed, ReadyWrite) and not proposed.granted:
             return f"{proposed.why_not}: press e"
+        case "write" if isinstance(proposed, ReadyWrite) and proposed.held:
+            return proposed.held
         case "escalate" if not task.plan.writes:
             return "this run has nothing to write"
         case "give_back" if not run.write_active:
             return "there is no write access to give back"
         case "stop" if not task.busy:
             return "nothing is under way"
-        case "skip" if task.busy or run.current is None or run.word is not None:
-            return "there is no step to leave out now"
+        case "skip":
+            return _skip(task)
         case "cut" | "examine" | "undo" | "resume":
             return _mending(action, task)
         case _:
             return ""
+
+
+def _skip(task: RunTask) -> str:
+    current = task.run.current
+    if task.busy or current is None or task.run.word is not None:
+        return "there is no step to leave out now"
+    stays = task.step_of(current.id).required and not waived(task.run, current.id)
+    return f"{current.id} is required: e asks to waive it" if stays else ""
 
 
 def _mending(action: str, task: RunTask) -> str:
