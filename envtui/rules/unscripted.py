@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
 from envtui.core.environment import Environment, HttpTarget, SqlTarget, SshTarget, Target
 from envtui.core.errors import UsageError
 from envtui.core.runbook import AnyExpect, HttpStep, ManualStep, Probe, Runbook, SqlStep, SshStep, Step, Undo
+
+_S = TypeVar("_S", SshStep, SqlStep, HttpStep)
 
 WRITE, CHECK = "write", "check"
 """Ids of the step that writes, and of a person's look after it."""
@@ -71,14 +74,14 @@ def write(environment: Environment, proposal: Proposal, id_: str, owner: str) ->
     done: Step
     if isinstance(described, SshTarget):
         argv = tuple(map(_plain, proposal.words))
-        done = msgspec.convert({"kind": "ssh", "argv": argv, "as": proposal.account or None, **step}, SshStep)
+        done = _step({"kind": "ssh", "argv": argv, "as": proposal.account or None, **step}, SshStep)
     elif isinstance(described, SqlTarget):
         if len(proposal.words) != 1:
             raise UsageError("A statement is one argument.", "Put it into quotes.")
-        done = msgspec.convert({"kind": "sql", "query": _plain(proposal.words[0]), **step}, SqlStep)
+        done = _step({"kind": "sql", "query": _plain(proposal.words[0]), **step}, SqlStep)
     else:
         method, path, body = _call(proposal.words)
-        done = msgspec.convert({"kind": "http", "method": method, "path": path, "body": body, **step}, HttpStep)
+        done = _step({"kind": "http", "method": method, "path": path, "body": body, **step}, HttpStep)
     look = ManualStep(id=CHECK, title="A person looks", instructions=_plain(proposal.check))
     steps = (done, look) if proposal.check else (done,)
     return _book(id_, environment, f"UNSCRIPTED write on {proposal.target}", owner, steps)
@@ -91,6 +94,16 @@ def draft(book: Runbook) -> Runbook:
     title = f"TODO: what this {verb} of {step.target} is for"
     steps = (msgspec.structs.replace(step, title=f"TODO: what it {verb}s"), *book.steps[1:])
     return msgspec.structs.replace(book, id=f"{verb}-{step.target}"[:64], title=title, steps=steps)
+
+
+def _step(fields: dict[str, object], kind: type[_S]) -> _S:
+    """Raises UsageError for a value that its field does not take."""
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"A proposal cannot say that: {error}.", "docs/runbooks.md says what a step may hold."
+        ) from error
 
 
 def _complete(proposal: Proposal) -> None:

@@ -35,6 +35,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("skip", "s", "skip", "Leave the current step out, with a reason.", ("run",)),
     Action("note", "n", "note", "Write a remark into the ledger.", ("run",)),
     Action("ask", "colon", "ask", "An unscripted read on a target: NAME, then the command or the query.", ("runbooks", "run")),
+    Action("propose", "W", "propose", "One write that is in no book: a form, then the request for it.", ("runbooks", "run"), False),
+    Action("edit", "E", "edit", "Edit a copy of the book for this incident; the difference is shown, and signed.", ("plan", "run"), False),
     Action("output", "o", "output", "The output in full; again to come back.", ("run",)),
     Action("copy", "y", "copy", "Copy the command, the output, or the run's id.", ("run",)),
     Action("save", "S", "save", "Save the whole output as a file.", ("run",), False),

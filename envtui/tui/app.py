@@ -24,6 +24,7 @@ from envtui.core.text import backstop, clean
 
 from .banner import Banner, banner
 from .driver import TerminalDriver
+from .drafts import Drafts
 from .hands import AtScreens
 from .theme import PALETTES, theme
 
@@ -83,6 +84,7 @@ class EnvtuiApp(App[int]):
         self.run_task: RunTask | None = None
         self.lobby: Lobby | None = None
         self.hands = AtScreens(self)
+        self.drafts = Drafts()
         self._going = False
         self._working: set[asyncio.Task[None]] = set()
         for name in PALETTES:

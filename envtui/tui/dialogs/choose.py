@@ -29,18 +29,19 @@ class Choose(Fitting[int | None]):
     Choose #hint { margin-top: 1; color: $tone-dim; }
     """
 
-    def __init__(self, title: str, text: str, options: Sequence[str], head: str = "") -> None:
+    def __init__(self, title: str, text: str, options: Sequence[str], head: str = "", limit: int = 4000) -> None:
         super().__init__()
         self._title = title
         self._text = text
         self._options = options
         self._head = head
+        self._limit = limit  # characters of the text
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = Content(f" {clean(self._title, 80)} ")
             if self._text:
-                yield self.text(words((clean(self._text, 4000), "$tone-text")))
+                yield self.text(words((clean(self._text, self._limit), "$tone-text")))
             if self._head:
                 yield Static(words(("   " + clean(self._head, 400), "$tone-label")))
             yield OptionList(

@@ -25,6 +25,7 @@ from ..dialogs.choose import Choose
 from ..dialogs.prompt import Prompt
 from ..framed import words
 from ..moments import moment
+from .asked import asked as asked_of
 from .breaking import Breaking
 from .plan import describe
 
@@ -56,11 +57,13 @@ class EscalateScreen(Breaking):
         session = self.envtui.session
         assert session is not None
         policy = session.environment.access
+        mark = self.run_task.run.mark
         with VerticalScroll(id="form", can_focus=False):
             yield Static(
                 words(
                     ("Ask for write access\n", "bold $tone-text"),
                     ("to exactly this plan and nothing else\n", "$tone-dim"),
+                    (f"{mark}: this book is in no checkout, and travels with the request\n" if mark else "", "$tone-bad"),
                 )
             )
             yield Static(f"incident{' (required)' if policy.incident.required else ' (or nothing)'}", classes="label")
@@ -84,7 +87,7 @@ class EscalateScreen(Breaking):
         """What is asked for already, and what it waits for."""
         self.show_keys()
         run = self.run_task.run
-        asked = run.requests[-1] if run.requests else None
+        asked = asked_of(self.run_task)
         if asked is not None and not self._block:
             from envtui.rules import paste
 
@@ -127,7 +130,7 @@ class EscalateScreen(Breaking):
         )
 
     def show_keys(self) -> None:
-        asked, active = bool(self.run_task.run.requests), self.run_task.run.write_active
+        asked, active = asked_of(self.run_task) is not None, self.run_task.run.write_active
         back = ("esc", "back")
         broken = (("F4", "break glass"),) if self.may_break() else ()
         form = (("tab", "next field"), ("enter", "next; ask"), *broken, back)
@@ -179,7 +182,7 @@ class EscalateScreen(Breaking):
 
     def _ask(self) -> None:
         session = self.envtui.session
-        if session is None or self._asking or self.run_task.run.requests:
+        if session is None or self._asking or asked_of(self.run_task) is not None:
             return
         incident = self.query_one("#incident", Input).value.strip()
         reason = self.query_one("#reason", Input).value.strip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from envtui.engine.runner import RunTask
@@ -16,6 +16,8 @@ from .answering import Answering
 from .under_way import running, under_way
 
 if TYPE_CHECKING:
+    from envtui.engine.resuming import Left
+
     from ..app import EnvtuiApp
 
 LETTERS = "abcdefghijkmnopqrstuvwxyz"
@@ -87,6 +89,31 @@ class Mending(Answering):
 
     def undo(self, begin: Begin | None = None) -> None:
         self.envtui.work(ask_undo(self.envtui, self.run_task.run.id, self.run_task, self.follow, begin))
+
+    def action_edit(self) -> None:
+        if self._possible("edit"):
+            self.envtui.work(self._edit())
+
+    async def _edit(self) -> None:
+        """The run goes on with its book as it is edited now. What was signed before covers nothing of that."""
+        from ..editing import edit_book
+
+        session, task = self.envtui.session, self.run_task
+        assert session is not None
+        book = task.plan.book
+        text = session.text_of(task.plan) or session.bringing.checkout(book) or ""
+
+        async def judge(now: str) -> tuple[Left, Sequence[str]]:
+            found = await session.left(task.run.id, now, f"{book}.yaml")
+            brought = session.bringing.of(task.run.id, found.book.sha256)
+            lines = session.bringing.difference(brought) if brought is not None else ("as the checkout has it",)
+            return found, lines
+
+        taken = await edit_book(self.envtui, book, text, judge)
+        if taken is not None:
+            # Again: what was read of the run before the editor was opened may be old by now.
+            found = await session.left(task.run.id, taken[1], f"{book}.yaml")
+            self.follow(await session.resume(found, accepted=True))
 
     def action_resume(self) -> None:
         if self._possible("resume"):

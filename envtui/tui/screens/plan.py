@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -31,14 +32,17 @@ class PlanScreen(FramedScreen):
     PlanScreen .ask { color: $tone-label; height: auto; }
     """
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, text: str = "") -> None:
+        """`text`: of the book as it was edited; '' is the checkout's."""
         super().__init__()
         self._book = book
+        self._text = text
         self._plan: Plan | None = None
 
     def body(self) -> ComposeResult:
         r = self._book.runbook
-        yield Static(words((clean(r.title, 300), "bold $tone-text"), (f"  {clean(r.id)} · plan", "$tone-dim")))
+        edited = [(" · EDITED", "bold $tone-bad")] if self._text else []
+        yield Static(words((clean(r.title, 300), "bold $tone-text"), (f"  {clean(r.id)} · plan", "$tone-dim"), *edited))
         with VerticalScroll(id="acts"):
             for name, param in r.params.items():
                 label = f"{name} ({param.type}{', required' if param.required else ''})  {param.ask}"
@@ -71,7 +75,7 @@ class PlanScreen(FramedScreen):
         if session is None:
             return
         try:
-            self._plan = session.plan(self._book.runbook.id, self._given())
+            self._plan = session.plan(self._book.runbook.id, self._given(), text=self._text)
         except EnvtuiError as error:
             self._plan = None
             shown.update(words((clean(str(error), 3000), "$tone-bad")))
@@ -104,6 +108,28 @@ class PlanScreen(FramedScreen):
             self.app.switch_screen(RunScreen(task))
 
         self.envtui.work(start())
+
+    def action_edit(self) -> None:
+        self.envtui.work(self._edit())
+
+    async def _edit(self) -> None:
+        from ..editing import edit_book
+
+        session, book = self.envtui.session, self._book.runbook.id
+        assert session is not None
+        text = self._text or session.bringing.checkout(book) or ""
+
+        async def judge(now: str) -> tuple[Book, Sequence[str]]:
+            run = session.begin()[0]
+            found = session.bringing.take(now, book, run, f"{book}.yaml").book
+            brought = session.bringing.of(run, found.sha256)
+            return found, session.bringing.difference(brought) if brought else ("as the checkout has it",)
+
+        taken = await edit_book(self.envtui, book, text, judge)
+        if taken is not None:
+            found, now = taken
+            same = found.sha256 == session.book(book).sha256
+            self.app.switch_screen(PlanScreen(found, "" if same else now))
 
     def action_back(self) -> None:
         self.app.pop_screen()

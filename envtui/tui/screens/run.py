@@ -303,6 +303,11 @@ class RunScreen(Withdrawing, Keeping):
     def action_ask(self) -> None:
         ask_unscripted(self)
 
+    def action_propose(self) -> None:
+        from .propose import ProposeScreen
+
+        self.app.push_screen(ProposeScreen())
+
     def action_output(self) -> None:
         self.toggle_class("full")
         self.query_one(OutputView).focus()

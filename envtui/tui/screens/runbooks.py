@@ -151,6 +151,11 @@ class RunbooksScreen(FramedScreen):
     def action_ask(self) -> None:
         ask_unscripted(self)
 
+    def action_propose(self) -> None:
+        from .propose import ProposeScreen
+
+        self.app.push_screen(ProposeScreen())
+
 
 def ask_unscripted(screen: FramedScreen) -> None:
     """`TARGET command…`, run as a read of one step."""

@@ -54,6 +54,10 @@ def why_not(action: str, task: RunTask) -> str:
             return "nothing is under way"
         case "skip":
             return _skip(task)
+        case "edit" if run.word in ("OK", "UNDONE", "SKIPPED") or run.undo is not None or run.lone_read:
+            return "this run goes nowhere that could be edited"
+        case "edit" if task.busy or run.in_doubt or run.detached:
+            return "an act is under way, or in doubt"
         case "cut" | "examine" | "undo" | "resume":
             return _mending(action, task)
         case _:
