@@ -24,13 +24,13 @@ from envtui.engine.ways import Ways
 from envtui.outside import allowed_signers
 from envtui.outside.config import UserConfig
 from envtui.outside.hold import hold
-from envtui.outside.incident_file import tracker_of
 from envtui.outside.ledger import SqliteJournal
 from envtui.outside.paths import Paths
 from envtui.outside.secrets import ReferencedSecrets
 from envtui.outside.spool import DiskSpool
 from envtui.outside.ssh_keygen import Keygen, KeygenVerifier, open_signer
 from envtui.outside.system_clock import SystemClock
+from envtui.outside.trackers.of import tracker_of
 from envtui.outside.trees.files import unchanged
 from envtui.rules.places import places
 
@@ -80,7 +80,18 @@ def session(
         shown=secrets.shown,
         check=_check,
         clock=clock,
-        tracker=tracker_of(tree.environment.access.incident, tree.root, clock),
+        tracker=tracker_of(
+            tree.environment.access.incident,
+            name,
+            tree.root,
+            clock,
+            secrets=secrets,
+            masked=secrets.masked,
+            commands=config.commands,
+            environ=variables,
+            operator=config.operator,
+            ca=functools.partial(unchanged, tree),
+        ),
         notifier=_notifier(tree, config, variables, secrets),
         signer=lambda reference: open_signer(reference or config.signing_key, keygen),
         verifier=KeygenVerifier(roster, clock, keygen),

@@ -61,6 +61,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     tracker: str = ""
     url: str = ""
     by: str = ""  # who recorded it
+    service: str = ""  # that it is about, where the tracker says so
+    why: str = ""  # it is unverified: what the tracker said instead of an answer
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from envtui.core.errors import EnvtuiError, Refused, Unreachable
 from envtui.core.events import Entry, Event, GrantEnded, PermitSpent
 from envtui.core.ids import new_id
 from envtui.core.ports import Clock, Journal, Tracker
+from envtui.core.text import clean_line
 from envtui.rules import conditions, grants
 from envtui.rules.past import CLOSING, Past, past
 
@@ -125,7 +126,8 @@ async def recheck(grant: Grant, *, terms: Terms, tracker: Tracker, clock: Clock)
         return "INCIDENT_CLOSED", f"{incident.id} was closed, which ended the write access."
     others = set(grant.signed_by) - {grant.request.requester.person}
     if len(others) < conditions.needed(terms, incident, grant.request):
-        return "INCIDENT_CLOSED", f"The tracker does not say that {incident.id} is still open."
+        why = f" {incident.why}" if incident.why else ""
+        return "INCIDENT_CLOSED", f"The tracker does not say that {incident.id} is still open.{why}"
     return None
 
 
@@ -160,9 +162,9 @@ async def look_up(incident: str, tracker: Tracker, terms: Terms, clock: Clock) -
         raise conditions.unnamed(terms)
     try:
         return await tracker.lookup(incident)
-    except Unreachable:
-        kind = terms.policy.incident.tracker
-        return Incident(id=incident, state="unverified", checked_ms=clock.wall_ms(), tracker=kind)
+    except Unreachable as error:
+        kind, why = terms.policy.incident.tracker, clean_line(error.message, 300)
+        return Incident(id=incident, state="unverified", checked_ms=clock.wall_ms(), tracker=kind, why=why)
 
 
 def first(entries: Sequence[Entry], fits: Callable[[Event], bool]) -> int | None:

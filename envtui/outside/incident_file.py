@@ -10,7 +10,6 @@ import asyncio
 import fcntl
 import os
 import re
-from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
@@ -20,7 +19,7 @@ import msgspec
 from envtui.core.access import Incident
 from envtui.core.environment import IncidentPolicy
 from envtui.core.errors import Failed, Refused, Unreachable, Unsound, UsageError
-from envtui.core.ports import Clock, Tracker
+from envtui.core.ports import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,21 +187,28 @@ class SelfDeclared:
 def register_of(policy: IncidentPolicy, tree_root: str) -> Register:
     """The register that a policy names: absolute, or below the folder of the tree. Raises Refused when it names none."""
     if policy.tracker != "file" or not policy.path:
-        raise Refused("This environment keeps no register of incidents.", "Its tracker is said in environment.yaml.")
+        raise Refused(*_elsewhere(policy))
     if not PurePosixPath(policy.path).is_absolute() and ".." in PurePosixPath(policy.path).parts:
         raise Refused(f"The register's path {policy.path!r} leads out of its folder.", "Write an absolute path.")
     return Register(Path(tree_root).parent / policy.path, policy.pattern)
 
 
-def tracker_of(policy: IncidentPolicy, tree_root: str, clock: Clock) -> Tracker:
-    """The tracker that a policy names. Raises Refused for the kinds that are not built yet."""
-    builders: dict[str, Callable[[], Tracker]] = {
-        "file": lambda: FileTracker(register_of(policy, tree_root), clock),
-        "none": lambda: SelfDeclared(clock),
-    }
-    if policy.tracker not in builders:
-        raise Refused(f"Trackers of kind {policy.tracker!r} are not built yet.", "Use tracker: file.")
-    return builders[policy.tracker]()
+def _elsewhere(policy: IncidentPolicy) -> tuple[str, str]:
+    """Why there is no register, and where incidents are instead."""
+    if policy.tracker == "http":
+        name = {"pagerduty": "PagerDuty", "jira": "Jira"}.get(policy.preset, "its own tracker")
+        where = f" ({policy.url.partition('${')[0]})" if policy.url else ""
+        return (
+            f"The incidents of this environment are in {name}{where}, and envtui only looks them up there.",
+            "Open, close and list them there.",
+        )
+    if policy.tracker == "command":
+        program = policy.command[0] if policy.command else "a program"
+        return f"The incidents of this environment are where {program} looks.", "Open, close and list them there."
+    return (
+        "This environment keeps no register of incidents: whatever is named is taken down as self-declared.",
+        "A register is named in environment.yaml: access.incident, tracker: file and path.",
+    )
 
 
 def _fold(data: bytes, where: str) -> dict[str, Incident]:

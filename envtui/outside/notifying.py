@@ -11,7 +11,7 @@ from envtui.core.errors import Unreachable
 from envtui.core.ports import Notifier, Secrets
 from envtui.core.text import clean, clean_line
 
-from .programs import Programs
+from .programs import Programs, complaint
 from .service import Service
 
 SUBJECT_LIMIT = 200
@@ -67,12 +67,6 @@ def notifier_of(
         )
         return HttpNotifier(notify.http, environment, service)
     return None
-
-
-def complaint(err: bytes, masked: Callable[[str], str]) -> str:
-    """The last line that a program complained with, masked and made harmless, to end a sentence with."""
-    lines = [line for line in err.splitlines() if line.strip()]
-    return f": {clean_line(masked(clean_line(lines[-1], 400)), 200)}" if lines else ""
 
 
 def _said(environment: str, subject: str, text: str) -> bytes:

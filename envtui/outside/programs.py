@@ -9,13 +9,14 @@ import contextlib
 import os
 import signal
 import stat
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from envtui.core.errors import Refused, Unreachable
+from envtui.core.text import clean_line
 
 if TYPE_CHECKING:
     import asyncio
@@ -95,6 +96,13 @@ class Programs:
             if process.returncode is None:
                 await _killed(process)
         return Ended(code, out, err[:LIMIT])
+
+
+def complaint(err: bytes, masked: Callable[[str], str]) -> str:
+    """The last line that a program complained with, to end a sentence with: made harmless, and then masked, because a
+    secret with sequences inside it would be none that is known."""
+    lines = [line for line in err.splitlines() if line.strip()]
+    return f": {clean_line(masked(clean_line(lines[-1], 400)), 200)}" if lines else ""
 
 
 async def _read(stream: asyncio.StreamReader, most: int | None) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from envtui.core.errors import Failed
+from envtui.core.pointer import found
 
 
 def parsed(data: bytes) -> object:
@@ -18,12 +19,8 @@ def parsed(data: bytes) -> object:
 
 def at(value: object, pointer: str) -> str:
     """What stands at `pointer`, as text: true, false, null, numbers as JSON writes them. Raises Failed."""
-    for token in pointer.split("/")[1:] if pointer.startswith("/") else ([pointer] if pointer else []):
-        key = token.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, dict) and key in value:
-            value = value[key]
-        elif isinstance(value, list) and key.isascii() and key.isdigit() and int(key) < len(value):
-            value = value[int(key)]
-        else:
-            raise Failed(f"The answer has nothing at {pointer}.", "Look at the output.")
+    try:
+        value = found(value, pointer)
+    except KeyError:
+        raise Failed(f"The answer has nothing at {pointer}.", "Look at the output.") from None
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -95,7 +95,7 @@ def incident_words(incident: Incident) -> str:
         return "none"
     if incident.tracker == "none":
         return f"{incident.id}, self-declared: there is no tracker"
-    parts = [incident.id, incident.state.upper(), incident.title, incident.severity]
+    parts = [incident.id, incident.state.upper(), incident.why, incident.title, incident.severity, incident.service]
     if incident.opened_ms:
         parts.append(f"opened {moment(incident.opened_ms)}{f' by {incident.by}' if incident.by else ''}")
     return " · ".join(part for part in parts if part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,10 @@ from access_kit import NOW, FakeClock
 
 from envtui.core.environment import IncidentPolicy
 from envtui.core.errors import Failed, Refused, Unreachable, Unsound, UsageError
-from envtui.outside.incident_file import FILE, FileTracker, Register, SelfDeclared, register_of, tracker_of
+from envtui.core.ports import Tracker
+from envtui.outside.incident_file import FILE, FileTracker, Register, SelfDeclared, register_of
+from envtui.outside.secrets import ReferencedSecrets
+from envtui.outside.trackers import of
 
 PATTERN = r"[A-Z][A-Z0-9]*-\d+"
 
@@ -136,13 +140,42 @@ def test_many_writers_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
 
 async def test_trackers_by_policy(tmp_path: Path) -> None:
     clock = FakeClock()
-    nobody = tracker_of(IncidentPolicy(), str(tmp_path / "dev"), clock)
+
+    def tracker_of(policy: IncidentPolicy) -> Tracker:
+        return of.tracker_of(
+            policy,
+            "dev",
+            str(tmp_path / "dev"),
+            clock,
+            secrets=ReferencedSecrets(),
+            masked=str,
+            commands=(),
+            environ={},
+            operator="asha",
+            ca=Path,
+        )
+
+    nobody = tracker_of(IncidentPolicy())
     assert isinstance(nobody, SelfDeclared)
     said = await nobody.lookup("ANY-1")
     assert (said.state, said.tracker) == ("unverified", "none")
     policy = IncidentPolicy(tracker="file", path="incidents")
     (tmp_path / "trees").mkdir()
     assert register_of(policy, str(tmp_path / "trees" / "production")).path == tmp_path / "trees" / "incidents"
-    for bad in (IncidentPolicy(tracker="http", url="https://x"), IncidentPolicy(tracker="file", path="../x")):
-        with pytest.raises(Refused):
-            tracker_of(bad, str(tmp_path / "dev"), clock)
+    with pytest.raises(Refused):
+        tracker_of(IncidentPolicy(tracker="file", path="../x"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (IncidentPolicy(tracker="http", preset="pagerduty", url="https://api.pagerduty.com"), "in PagerDuty"),
+        (IncidentPolicy(tracker="http", url="https://t.example/i/${incident}"), "https://t.example/i/"),
+        (IncidentPolicy(tracker="command", command=("/opt/incident", "${incident}")), "/opt/incident"),
+        (IncidentPolicy(), "self-declared"),
+    ],
+)
+def test_without_a_register_it_is_said_where_incidents_are(policy: IncidentPolicy, words: str) -> None:
+    with pytest.raises(Refused, match=re.escape(words)) as error:
+        register_of(policy, "/trees/dev")
+    assert error.value.remedy

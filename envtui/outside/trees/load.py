@@ -133,6 +133,7 @@ def _load(root: str) -> tuple[Tree | None, list[Problem]]:
     }
     # Who may vouch for a server is as much as its host key.
     vouching = {target.ca for target in environment.targets.values() if isinstance(target, SqlTarget | HttpTarget)}
+    vouching |= {environment.access.incident.ca, environment.notify.ca if environment.notify else None}
     pinned = {MANIFEST, KNOWN_HOSTS, *access, *vouching}
     trusted = {path: content for path, content in files.items() if path in pinned}
     tree = Tree(
