@@ -81,6 +81,7 @@ class Telling:
         self._tracker = tracker
         self._environment = environment
         self._jobs: set[asyncio.Task[None]] = set()
+        self._order = asyncio.Lock()  # an end is not told of before its beginning
 
     def begun(self, journal: Journal, grant: Grant) -> None:
         """Write access was activated."""
@@ -105,8 +106,10 @@ class Telling:
             job.add_done_callback(self._jobs.discard)
 
     async def _told(self, journal: Journal, grant: Grant, about: str) -> None:
-        with contextlib.suppress(EnvtuiError):  # a ledger that takes nothing more stops the run by itself
-            await tell_tracker(journal, self._tracker, grant.incident.id, about, run=grant.run, grant=grant.id)
+        # A ledger that takes nothing more stops the run by itself.
+        with contextlib.suppress(EnvtuiError):
+            async with self._order:
+                await tell_tracker(journal, self._tracker, grant.incident.id, about, run=grant.run, grant=grant.id)
 
 
 def begun(environment: str, grant: Grant) -> str:

@@ -28,6 +28,7 @@ from .keeping import Keeper
 from .paging import Paging
 from .planning import Planning
 from .runner import RunTask
+from .telling import Telling
 from .through import Through
 from .watching import Watching
 from .ways import Ways, quiet
@@ -48,6 +49,7 @@ class WriteAccess:
         self._keepers: dict[str, Keeper] = {}
         self._watching = Watching(ways.journal, self._ended_elsewhere)
         self._ending = asyncio.Lock()
+        self._telling = Telling(ways.tracker, terms.environment)
         self._paging = Paging(ways.notifier)
 
     def grant(self, run: str) -> Grant | None:
@@ -186,6 +188,7 @@ class WriteAccess:
             task, grant, terms=self.terms, ways=self._ways, end=functools.partial(self._kept_until, task, grant)
         )
         self._watching.watch(task, before)
+        self._telling.begun(self._journal(task), grant)
         if grant.request.break_glass:
             self._paging.begun(self._journal(task), grant, review_by_ms(self.terms.policy, grant.activated_ms))
         return grant
@@ -318,8 +321,9 @@ class WriteAccess:
             self._watching.withdraw(task, reason, "", cut=False)  # what is under way is what asks for a permit now
 
     def _over_now(self, task: RunTask, grant: Grant | None, reason: str) -> None:
-        """It is written down that a grant ended: who was called when it began learns it."""
+        """It is written down that a grant ended: the incident's record and who was called learn it."""
         if grant is not None:
+            self._telling.ended(self._journal(task), grant, reason)
             self._paging.ended(self._journal(task), grant, reason)
 
     def _lapse(self, run: str) -> Grant | None:
@@ -342,7 +346,7 @@ class WriteAccess:
                 self._over_now(tasks[run], grant, "GIVEN_BACK")
         async with self._ending:  # an end that somebody else began is written down before the ledger closes
             pass
-        await self._paging.close()
+        await asyncio.gather(self._telling.close(), self._paging.close())
 
     async def _kept_until(self, task: RunTask, grant: Grant, reason: access.EndReason, why: str) -> None:
         if self._grants.get(task.run.id) is grant:
