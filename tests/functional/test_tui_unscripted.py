@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from test_tui_flows import Sitting, sitting
+from test_tui_terminal import ALTERNATE_OFF, terminal
 from textual.widgets import Input
 from tui_kit import incident
 
@@ -176,3 +177,33 @@ async def test_an_edit_is_put_aside_or_thrown_away(tmp_path: Path, editor: Path)
         await at.until(lambda: "Nothing was changed" in at.said, "nothing")
         assert isinstance(at.app.screen, PlanScreen)
         assert at.app.screen._text == ""
+
+
+def test_the_real_terminal_is_lent_to_the_editor_and_comes_back(tmp_path: Path) -> None:
+    script = tmp_path / "editor"
+    script.write_text('#!/bin/sh\nprintf "EDITOR HAS IT: "; read word; sed -i "s/uptime/$word/" "$1"\n')
+    script.chmod(0o755)
+    with terminal(tmp_path / "world", EDITOR=str(script), VISUAL="") as shown:
+        shown.until("PRODUCTION")
+        shown.keys("2")
+        shown.until("/ find")
+        shown.keys("/look")
+        shown.until("1 of 2")
+        shown.keys("\r")
+        shown.rest()
+        shown.keys("\r")
+        shown.until("starts the run")
+        seen = len(shown.raw)
+        shown.keys("E")
+        shown.until("EDITOR HAS IT")
+        assert ALTERNATE_OFF in shown.raw[seen:]
+        shown.keys("who\n")
+        shown.until("use it for this run")
+        shown.until("+  - {id: one, kind: ssh, target: gateway, argv: [who]}")
+        shown.keys("1")
+        shown.until("plan · EDITED")
+        shown.until("starts the run")
+        shown.rest()
+        shown.keys("\r")
+        shown.until("does one")
+        shown.until("PRODUCTION │ EDITED │ READ-ONLY")
