@@ -189,8 +189,18 @@ async def _break_glass(session: EnvironmentSession, plan: Plan, reason: str, ttl
 
     from .typed import typed
 
-    terms = session.access.terms
-    conditions.refuse(await why_no_glass(plan.operator, reason, ttl_ms, terms, session.ways.journal))
+    terms, ways = session.access.terms, session.ways
+    hinder = await why_no_glass(
+        plan.operator,
+        reason,
+        ttl_ms,
+        plan.incident,
+        terms=terms,
+        tracker=ways.tracker,
+        journal=ways.journal,
+        clock=ways.clock,
+    )
+    conditions.refuse(hinder)
     for line in glass.warning(session.environment, plan, ttl_ms):
         _say(line)
     typed(terms.environment, "break the glass")

@@ -5,8 +5,11 @@ from __future__ import annotations
 from envtui.core.access import Grant, Refusal, Terms
 from envtui.core.errors import Refused
 from envtui.core.events import Entry, GrantEnded
-from envtui.core.ports import Journal
+from envtui.core.ports import Clock, Journal, Tracker
 from envtui.rules.break_glass import MARKS, Debt, every, longest_ms, of_break_glass, owed
+from envtui.rules.conditions import of_incident
+
+from .spending import look_up
 
 
 async def glasses(journal: Journal) -> tuple[Debt, ...]:
@@ -19,10 +22,27 @@ async def owes(person: str, journal: Journal) -> tuple[str, ...]:
     return tuple(debt.grant for debt in owed(await _about(journal), person))
 
 
-async def why_no_glass(person: str, reason: str, ttl_ms: int, terms: Terms, journal: Journal) -> tuple[Refusal, ...]:
-    """What keeps a person from breaking the glass, before they are asked to type anything. `ttl_ms` 0: all there is."""
+async def why_no_glass(
+    person: str,
+    reason: str,
+    ttl_ms: int,
+    incident: str,
+    *,
+    terms: Terms,
+    tracker: Tracker,
+    journal: Journal,
+    clock: Clock,
+) -> tuple[Refusal, ...]:
+    """What keeps a person from breaking the glass, before they are asked to type anything. `ttl_ms` 0: all there is.
+
+    Raises Refused where the tracker says that there is no such incident; one that does not answer keeps nobody from it.
+    """
     ttl_ms = ttl_ms or longest_ms(terms.policy)
-    return of_break_glass(person, reason, ttl_ms, await owes(person, journal), terms)
+    found = of_break_glass(person, reason, ttl_ms, await owes(person, journal), terms)
+    if any(refusal.code == "break-glass" for refusal in found):
+        return found
+    seen = await look_up(incident, tracker, terms, clock)
+    return (*found, *of_incident(seen, terms, clock.wall_ms(), incident))
 
 
 async def one_glass_at_a_time(grant: Grant, entry: Entry, journal: Journal) -> None:

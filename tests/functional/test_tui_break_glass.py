@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 from test_tui_flows import Sitting, sitting
 from textual.events import Key, Paste
 from textual.widgets import Input
-from tui_kit import incident
+from tui_kit import ScriptedWorld, incident
 
 from envtui.core.events import GrantActivated, Requested
+from envtui.outside.incident_file import register_of
 from envtui.tui.dialogs.break_glass import BreakGlassDialog
 from envtui.tui.dialogs.write import WriteDialog
 from envtui.tui.theme import PALETTES
@@ -225,11 +227,18 @@ async def test_an_incident_that_is_not_there_is_said_before_anything_is_typed(tm
         await at.to_the_write()
         await at.press("e")
         await at.screen("EscalateScreen")
-        for typed, says in (("", "needs an incident"), ("INC-77", "no incident 'INC-77'")):
+        closed = incident(at.world)
+        close(at.world, closed)
+        for typed, says in (("", "needs an incident"), ("INC-77", "no incident 'INC-77'"), (closed, "is closed")):
             at.app.screen.query_one("#incident", Input).value = typed
             await at.press("f4")
             await at.until(_says(at, says), says)
             assert at.where == "EscalateScreen"
+
+
+def close(made: ScriptedWorld, name: str) -> None:
+    tree = made.forest().trees["production"]
+    register_of(tree.environment.access.incident, tree.root).close(name, by="meera", now_ms=int(time.time() * 1000))
 
 
 def _says(at: Sitting, text: str) -> Callable[[], bool]:

@@ -224,6 +224,7 @@ def test_only_the_typed_name_signs_it(pair: Pair) -> None:
         ("meera", {}, f"The break-glass of {NAME} is not for meera."),
         ("asha", {"--reason": "it is broken"}, "a reason of at least 30 letters"),
         ("asha", {"--for": "11m"}, "lasts 10 min at most"),
+        ("asha", {"--incident": "INC-9999"}, "no incident 'INC-9999'"),
     ],
 )
 def test_what_is_refused_is_refused_before_anything_is_typed(

@@ -63,18 +63,23 @@ class Breaking(FramedScreen):
 
     async def _ask_to_break(self, incident: str, reason: str, ttl_ms: int) -> None:
         from envtui.engine.debts import why_no_glass
-        from envtui.engine.spending import look_up
 
         from ..dialogs.break_glass import BreakGlassDialog
 
         session = self.envtui.session
         assert session is not None
         ways, terms, person = session.ways, session.access.terms, session.operator.name
-        hinder = await why_no_glass(person, reason, ttl_ms, terms, ways.journal)
+        hinder = await why_no_glass(
+            person,
+            reason,
+            ttl_ms,
+            incident,
+            terms=terms,
+            tracker=ways.tracker,
+            journal=ways.journal,
+            clock=ways.clock,
+        )
         refuse(refusal for refusal in hinder if refusal.code != "reason")  # that is asked for now
-        await look_up(
-            incident, ways.tracker, terms, ways.clock
-        )  # one that is not there is said before anything is typed
 
         def done(given: str | None) -> None:
             if given:
