@@ -12,9 +12,9 @@ import pytest
 from envtui.core.events import ActEnded, Probed, Requested, Resumed, RunEnded, RunStarted
 from envtui.rules import paste
 from tests.servers.test_resume_cli import gate, killed, said
-from tests.servers.world_kit import NAME, Kit, kit, machines, one
+from tests.servers.world_kit import NAME, Kit, cluster, database, kit, kit_sql, machines, one
 
-__all__ = ["kit", "machines", "one"]  # fixtures
+__all__ = ["cluster", "database", "kit", "kit_sql", "machines", "one"]  # fixtures
 
 pytestmark = pytest.mark.servers
 
@@ -123,6 +123,36 @@ def test_killed_in_an_unscripted_write_it_goes_on_and_is_taken_back_from_the_led
     assert back.returncode == 0, said(back)
     assert not file.exists()
     assert kit.sound()
+
+
+def test_a_statement_is_proposed_run_and_taken_back(kit_sql: Kit) -> None:
+    kit, database = kit_sql, kit_sql.db
+    assert database is not None
+    look = "select state from orders where id = 3"
+    before = str(database.admin(look)[0][0])
+    grant = asked(
+        kit,
+        *("propose", NAME, "db", "--probe", look, "--applied", "mended", *WHY),
+        *("--undo", f"update orders set state = '{before}' where id = 3"),
+        *("--", "update orders set state = 'mended' where id = 3"),
+    )
+    done = kit.cli("run", NAME, "--grant", grant)
+    assert done.returncode == 0, said(done)
+    assert str(database.admin(look)[0][0]) == "mended"
+    back = kit.cli("undo", NAME, kit.run().id, "--yes")
+    assert back.returncode == 0, said(back)
+    assert str(database.admin(look)[0][0]) == before
+    assert kit.sound()
+
+
+def test_an_unscripted_read_has_a_draft_too(kit: Kit) -> None:
+    assert kit.cli("ask", NAME, "web", "--", "uptime").returncode == 0
+    draft = kit.cli("draft", NAME, kit.run().id)
+    assert draft.returncode == 0, said(draft)
+    kit.put("books/read-web.yaml", draft.stdout)
+    assert kit.cli("check").returncode == 0
+    again = kit.cli("run", NAME, "--resume", kit.run().id)
+    assert "one unscripted read" in again.stderr
 
 
 def book(kit: Kit, tmp_path: Path) -> Path:

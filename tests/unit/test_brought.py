@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from envtui.core.access import Incident, Party, Request
+from envtui.core.environment import HttpTarget
 from envtui.core.errors import EnvtuiError, InvalidFiles, Refused, UsageError
-from envtui.core.runbook import Runbook
+from envtui.core.runbook import AnyExpect, HttpStep, Probe, Runbook
 from envtui.core.tree import Tree
 from envtui.engine.bringing import Bringing
 from envtui.outside.trees.load import read_book, read_forest
@@ -242,6 +243,40 @@ def test_a_proposal_becomes_a_book_that_reads_back_as_it_is(bringing: Bringing) 
     assert argv == ("touch", "a b", "$${x}")  # a place of the shell is none of a book
 
 
+def test_a_proposal_over_sql_and_http_says_the_same_in_their_words(bringing: Bringing) -> None:
+    environment = bringing._tree.environment
+    service = HttpTarget(read="shell", write="shell-write", base="http://metrics.staging.example")
+    environment = msgspec.structs.replace(environment, targets={**environment.targets, "metrics": service})
+    made = unscripted.write(
+        environment,
+        Proposal(
+            target="metrics",
+            words=("post", "/revert", '{"a": "${x}"}'),
+            probe="/version",
+            applied="< 5",
+            undo="POST /restore 'a b'",
+        ),
+        "x",
+        "asha",
+    )
+    (step,) = made.steps
+    assert isinstance(step, HttpStep)
+    assert (step.method, step.path, step.body) == ("POST", "/revert", '{"a": "$${x}"}')
+    assert step.undo is not None
+    assert (step.undo.method, step.undo.path, step.undo.body) == ("POST", "/restore", "a b")
+    assert step.probe == Probe(kind="http", path="/version", applied=AnyExpect(value="< 5"), absent="otherwise")
+    assert read_book(book_text.written(made).encode(), "b", "", "b")[0].runbook == made  # type: ignore[union-attr]
+    for words, says in ((("POST",), "METHOD PATH"), (("LOOK", "/x"), "cannot say that")):
+        with pytest.raises(UsageError, match=says):
+            unscripted.write(environment, Proposal(target="metrics", words=words, check="x", no_undo="y"), "x", "asha")
+    with pytest.raises(UsageError, match="one argument"):
+        unscripted.write(environment, Proposal(target="db", words=("a", "b"), check="x", no_undo="y"), "x", "asha")
+    with pytest.raises(UsageError, match="accounts"):
+        unscripted.write(
+            environment, Proposal(target="db", words=("a",), account="www", check="x", no_undo="y"), "x", "asha"
+        )
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -264,3 +299,9 @@ def test_a_proposal_that_lacks_something_says_what(bringing: Bringing, changes: 
     with pytest.raises(UsageError) as refused:
         book_text.written(unscripted.write(bringing._tree.environment, proposal, "x", "asha"))
     assert says in str(refused.value)
+
+
+def test_a_request_that_is_too_long_with_its_book_is_refused_before_anybody_signs() -> None:
+    (refusal,) = conditions.of_size(b"x" * 65_537, "text")
+    assert "65537 bytes" in refusal.sentence
+    assert not conditions.of_size(b"x" * 65_536, "text")
