@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 
 from envtui.core.access import Grant
@@ -18,6 +18,9 @@ NOBODY = "the manifest names nobody (notify)"
 CUT_SHORT = "the session ended before that"
 WAIT_SECONDS = 5.0
 """How long a session that closes waits for what is still to be told; what is not told by then is written down as that."""
+
+Note = Callable[[str, str], Awaitable[bool]]
+"""`Tracker.note`: (incident, text) -> whether the tracker takes notes at all."""
 
 _LONGEST = 400  # characters of what was said, and of why it was not delivered, in the ledger
 
@@ -43,15 +46,15 @@ async def tell_people(
 
 
 async def tell_tracker(
-    journal: Journal, tracker: Tracker, incident: str, about: str, *, run: str, grant: str = ""
+    journal: Journal, note: Note, incident: str, about: str, *, run: str, grant: str = ""
 ) -> Told | None:
     """Write a line into the incident's own record, and down that it was. None, and nothing, where the tracker takes no
     notes. Raises only what the journal raises."""
 
-    async def note() -> str | None:
-        return "" if await tracker.note(incident, about) else None
+    async def write() -> str | None:
+        return "" if await note(incident, about) else None
 
-    why = await _tried(note(), journal, Told(run=run, to="tracker", about=_line(about), delivered=False, grant=grant))
+    why = await _tried(write(), journal, Told(run=run, to="tracker", about=_line(about), delivered=False, grant=grant))
     if why is None:
         return None
     told = Told(run=run, to="tracker", about=_line(about), delivered=not why, why=why, grant=grant)
@@ -108,8 +111,11 @@ class Telling:
     async def _told(self, journal: Journal, grant: Grant, about: str) -> None:
         # A ledger that takes nothing more stops the run by itself.
         with contextlib.suppress(EnvtuiError):
-            async with self._order:
-                await tell_tracker(journal, self._tracker, grant.incident.id, about, run=grant.run, grant=grant.id)
+            await tell_tracker(journal, self._note, grant.incident.id, about, run=grant.run, grant=grant.id)
+
+    async def _note(self, incident: str, text: str) -> bool:
+        async with self._order:
+            return await self._tracker.note(incident, text)
 
 
 def begun(environment: str, grant: Grant) -> str:

@@ -259,6 +259,7 @@ MANIFEST = [
     ("user: dev-ro, key:", "user: dev-ro, secret: 'env:X', key:", "secret does not belong to a credential of kind ssh."),
     ("write_gate: advisory", "grant: {max: 5m}", "the last environment has to say its write_gate."),
     ("access: {", "access: {incident: {tracker: file}, ", "the tracker file needs path."),
+    ("access: {", "access: {incident: {path: x}, ", "path does not belong to tracker: none."),
     ("access: {", "access: {incident: {pattern: '('}, ", "pattern: "),
     ("access: {", "access: {break_glass: {people: [eve]}, ", "there is no person 'eve'."),
     ("data: synthetic\n", "data: synthetic\ntimezone: Middle/Earth\n", "'Middle/Earth' is no time zone."),

@@ -8,6 +8,7 @@ from envtui.core.environment import Environment, HttpTarget, Identity, SqlTarget
 from envtui.core.errors import Problem, UsageError
 from envtui.core.tree import Path, Tree
 from envtui.rules.lint.report import Report
+from envtui.rules.lint.tracker import lint_incident, lint_notify
 from envtui.rules.places import members
 from envtui.rules.protection import LEVELS
 
@@ -133,11 +134,8 @@ def _level(kind: str, level: str | None, path: Path, report: Report) -> None:
 
 def _access(tree: Tree, last: bool, report: Report) -> None:
     access = tree.environment.access
-    incident = access.incident
-    wanted = {"file": "path", "http": "url", "command": "command"}.get(incident.tracker)
-    if wanted and not getattr(incident, wanted):
-        report.error(("access", "incident"), f"the tracker {incident.tracker} needs {wanted}.")
-    report.pattern(("access", "incident", "pattern"), incident.pattern)
+    lint_incident(tree, report)
+    lint_notify(tree, report)
     writes = any(target.write for target in tree.environment.targets.values())
     if last and writes and access.write_gate is None:
         remedy = "Write write_gate: advisory, so that everybody knows what it is worth."
