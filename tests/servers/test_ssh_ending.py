@@ -21,6 +21,7 @@ from sshd import SSHD, Server, Servers, servers
 from envtui.core.act import SecretRef
 from envtui.core.errors import Failed, InDoubt, Refused, TimedOut, Unreachable
 from envtui.core.ports import Fate, Started
+from envtui.outside.ssh import writing
 from envtui.outside.ssh.writing import SshWriter
 
 pytestmark = [pytest.mark.servers, pytest.mark.skipif(SSHD is None, reason="NO sshd: nothing of SSH WAS TESTED")]
@@ -96,7 +97,12 @@ def fifo(path: Path) -> Path:
 
 
 def marked(permit: str) -> list[int]:
-    """Processes of this machine that carry the permit."""
+    """Processes of this machine that carry the permit, but for the sleep of the watch that stands beside a write of 30 s."""
+    return [pid for pid in carrying(permit) if Path(f"/proc/{pid}/cmdline").read_bytes() != b"sleep\x0040\x00"]
+
+
+def carrying(permit: str) -> list[int]:
+    """All of them."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -403,6 +409,23 @@ async def test_a_stopped_process_group_is_ended(house: House) -> None:
     os.killpg(os.getpgid(pid), signal.SIGSTOP)
     assert (await house.ender.look(made.attempt.started)).state == "running"
     assert await house.ender.stop(made.attempt.started, 5) == Fate(state="ended", exit=143)
+
+
+async def test_a_host_that_is_left_alone_with_a_write_ends_it_when_its_time_is_over(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "ALONE", 0.2)
+    made = await running(house, "gw", "sleep 60; true", timeout=1.5)
+    await made.cancelled()  # as after a kill: the connection ends, and nobody comes to end the write
+    assert carrying(made.attempt.permit.id)
+    await until(lambda: not carrying(made.attempt.permit.id))
+    assert await house.ender.look(made.attempt.started) == Fate(state="ended", exit=143)
+
+
+async def test_the_watch_ends_with_the_write(house: House) -> None:
+    attempt = house.sent("gw", "true")
+    await attempt.done(Collected(), keep=True)
+    await until(lambda: not carrying(attempt.permit.id))
 
 
 async def test_a_write_whose_shell_is_killed_is_found_by_its_mark(house: House) -> None:

@@ -209,7 +209,12 @@ class _Writing:
 
     def _limits(self, verb: str) -> str:
         lock = milliseconds(self._call.lock_timeout) if self._call.lock_timeout else 0
-        return f"{verb} statement_timeout = {milliseconds(self._limit)}; {verb} lock_timeout = {lock}"
+        # The last one for a client that is gone without a word: its transaction ends at its server by itself.
+        alone = milliseconds(self._act.timeout + GRACE)
+        return (
+            f"{verb} statement_timeout = {milliseconds(self._limit)}; {verb} lock_timeout = {lock};"
+            f" {verb} idle_in_transaction_session_timeout = {alone}"
+        )
 
     @property
     def _limit(self) -> float:

@@ -7,7 +7,7 @@ with a plain `mkdir` is the lock: what was started once is not started again. Ev
 link, of the account itself and closed to others, or nothing is run.
 
 The command writes into files, so a connection that ends cannot end it, and nothing that it said is lost. Its shell waits for
-it, survives a TERM to the group, and writes the status.
+it, survives a TERM to the group, and writes the status. A watch beside it ends the group when nobody did in time.
 
 The programs stand on the command line as they are, in single quotes that every login shell reads alike: they hold no single
 quote, backslash, bang or newline. What a book wrote goes beside them, coded (`bootstrap`), or by stdin when it is secret.
@@ -103,10 +103,19 @@ exec 7<"$envtui_l/in" 8<"$envtui_l/in" 9>"$envtui_l/in";rm -f "$envtui_l/in";
 cat>&9||envtui_u ful;exec 9>&-;envtui_x=$(wc -c<&8);[ $envtui_x -eq $4 ]||envtui_u cut;exec 8<&-;
 """)
 
+# Whoever waits for the command may be gone: then nobody ends it when its time is over, but this watch. It is ended with the
+# command, by a number that comes through a file, because the usual way to it needs a bang. It carries the permit, too.
+_WATCH = _joined("""
+(trap envtui_y=1 TERM;ENVTUI_ACT=$3 sleep SECONDS& jobs -p>"$envtui_l/watch";read -r envtui_x<"$envtui_l/watch";
+trap "kill $envtui_x;exit" TERM;[ "$envtui_y" = 1 ]&&{ kill $envtui_x;exit; };wait;
+trap "" TERM;kill -s TERM -- -$envtui_g;kill -s CONT -- -$envtui_g;ENVTUI_ACT=$3 sleep 10;kill -s KILL -- -$envtui_g
+)</dev/null >/dev/null 2>&1& jobs -p>"$envtui_l/err";read -r envtui_k<"$envtui_l/err";
+""")
 # A trap that is no ignored signal is gone in the command. What the shell says of a killed command is nobody's output.
 _RUN = _joined("""
 trap : HUP INT TERM PIPE;
-{ (envtui_c)>"$envtui_l/out" 2>"$envtui_l/err"INPUT;envtui_r=$?;echo $envtui_r>>"$envtui_l/state"; } 2>/dev/null;
+WATCH{ (envtui_c)>"$envtui_l/out" 2>"$envtui_l/err"INPUT;envtui_r=$?;echo $envtui_r>>"$envtui_l/state";
+[ "$envtui_k" ]&&kill -s TERM $envtui_k; } 2>/dev/null;
 """)
 _TELL = _joined(f"""
 if [ -s "$envtui_l/out" ];then LC_ALL=C head -c {HEAD} "$envtui_l/out";fi;
@@ -291,16 +300,19 @@ _WROTE = re.compile(
 )
 
 
-def start(command: Command, member: str, permit: str, stdin: bytes, nonce: str, detach: float = 0.0) -> Launch:
+def start(
+    command: Command, member: str, permit: str, stdin: bytes, nonce: str, detach: float = 0.0, limit: float = 0.0
+) -> Launch:
     """How to start a write; `stdin` is sent after the preamble. `detach`: seconds after which it is ended there, 0: it is
-    waited for.
+    waited for. `limit`: seconds after which one that is waited for is ended there all the same, 0: never.
 
     Raises UsageError for what sh cannot carry.
     """
     _check(member, permit)
     size = str(len(stdin)) if stdin else "-"
     source = " <&7 7<&-" if stdin else " </dev/null"
-    tail = (_RUN + _TELL).replace("INPUT", source)
+    watch = "envtui_y=;" + _WATCH.replace("SECONDS", str(math.ceil(limit))) if limit else "envtui_k=;"
+    tail = (_RUN.replace("WATCH", watch) + _TELL).replace("INPUT", source)
     extra: tuple[str, ...] = ()
     if detach:
         tail = _DETACH.replace("PASS", " 7<&7" if stdin else "")

@@ -14,6 +14,7 @@ from envtui.core.access import Permit
 from envtui.core.act import Act
 from envtui.core.errors import EnvtuiError, InDoubt, Refused, TimedOut, Unreachable
 from envtui.core.ports import HEAD_BYTES, Reading, Sent, Sink, unsent
+from envtui.core.skew import check_write
 
 from . import wrapper
 from .bootstrap import Launch, nonce
@@ -29,6 +30,9 @@ FIRST = 0.25
 
 SLOWEST = 1.0
 """Seconds between two such questions, at most."""
+
+ALONE = 10.0
+"""Seconds after its timeout in which a write is ended by this client; a host that was left alone with it ends it then."""
 
 
 class SshWriter:
@@ -57,8 +61,10 @@ class SshWriter:
         try:
             command, stdin = await filled(act, self._links.setting)
             detach = act.timeout if act.detach else 0.0
-            start = wrapper.start(command, act.place.member, permit.id, stdin, nonce(), detach)
+            limit = act.timeout + ALONE
+            start = wrapper.start(command, act.place.member, permit.id, stdin, nonce(), detach, limit)
             opened = await self._links.get(act.place, "write")
+            check_write(act.place.member, opened.link.skew_ms, self._links.setting.wall_ms(), permit.until_ms)
             return await self._wrapped(_Sending(self._links, opened, act, permit.id, passage), start, stdin)
         finally:
             passage.close()
