@@ -305,3 +305,11 @@ def test_a_request_that_is_too_long_with_its_book_is_refused_before_anybody_sign
     (refusal,) = conditions.of_size(b"x" * 65_537, "text")
     assert "65537 bytes" in refusal.sentence
     assert not conditions.of_size(b"x" * 65_536, "text")
+
+
+def test_a_book_of_the_checkout_is_no_unscripted_step(bringing: Bringing) -> None:
+    tree = bringing._tree
+    books = {**tree.books, brought.unscripted_id(RUN): tree.books["look"]}
+    other = Bringing(msgspec.structs.replace(tree, books=books), bringing._ways)
+    with pytest.raises(Refused, match="is a book of this checkout"):
+        other.look_at(asked(one()))

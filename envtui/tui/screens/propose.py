@@ -62,7 +62,12 @@ class ProposeScreen(FramedScreen):
         self.show_state()
 
     def show_state(self) -> None:
-        """What the keys do here."""
+        """What the form leads to."""
+        self.show_keys()
+        said = words(("F1", "bold $tone-text"), (" makes the plan, then asks for it; nothing is sent", "$tone-dim"))
+        self.now("unscripted", said, "$tone-send")
+
+    def show_keys(self) -> None:
         self.put(
             "#keys",
             words(
@@ -73,8 +78,6 @@ class ProposeScreen(FramedScreen):
                 )
             ),
         )
-        said = words(("F1", "bold $tone-text"), (" makes the plan, then asks for it; nothing is sent", "$tone-dim"))
-        self.now("unscripted", said, "$tone-send")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
