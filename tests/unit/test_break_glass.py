@@ -412,6 +412,21 @@ async def test_a_self_made_review_is_refused_by_the_requesters_own_client(world:
     assert "cannot review it" in world.journal.events(SignOffRefused)[-1].why
 
 
+async def test_the_key_that_broke_the_glass_reviews_nothing_whoever_it_belongs_to_by_now(world: World) -> None:
+    await over(world)
+    done, _ = await recorded(world)
+    moved = Party(person="meera", key=done.requester.key)  # the roster gave the key to somebody else since
+    refusals = review.of_reviewer(done.requester, done.machine, moved, "laptop-b", True, world.terms())
+    assert [refusal.code for refusal in refusals] == ["self-review"]
+
+
+async def test_an_entry_of_ones_own_pays_nothing(world: World) -> None:
+    """What somebody's own client wrote into their ledger, whatever it checked."""
+    grant = await over(world)
+    await world.journal.append(SignedOff(run="RUN1", request=grant.id, verdict="ratify", person="asha", key="k"))
+    assert await owes("asha", world.journal) == (grant.id,)
+
+
 async def test_a_review_in_anothers_name_is_refused(world: World) -> None:
     await over(world)
     answer = await signoff_block(world, "asha-second")
