@@ -84,7 +84,7 @@ class ProposeScreen(FramedScreen):
         names = list(FIELDS)
         at = names.index(event.input.id or names[0])
         if at + 1 < len(names):
-            self.query_one(f"#{names[at + 1]}").focus()
+            self.set_focus(self.query_one(f"#{names[at + 1]}"))  # at once: the next letter is the next field's
         else:
             self.action_propose()
 
