@@ -80,22 +80,24 @@ class Programs:
             raise Unreachable(f"{program} could not be started: {error.strerror}.", "Try it in a shell.") from error
         assert process.stdout is not None
         assert process.stderr is not None
+        out = asyncio.create_task(_read(process.stdout))
+        others = (asyncio.create_task(_drained(process.stderr)), asyncio.create_task(_feed(process, stdin)))
         try:
             async with asyncio.timeout(self._seconds):
-                out, err, _ = await asyncio.gather(
-                    _read(process.stdout, LIMIT + 1), _read(process.stderr, None), _feed(process, stdin)
-                )
-                if len(out) > LIMIT:
-                    raise Unreachable(
-                        f"{program} printed more than {LIMIT >> 10} KiB.", "One short answer is expected."
-                    )
+                printed = await out
+                if len(printed) > LIMIT:
+                    raise Unreachable(f"{program} printed more than {LIMIT >> 10} KiB.", "A short answer is expected.")
+                err, _ = await asyncio.gather(*others)
                 code = await process.wait()
         except TimeoutError as error:
             raise Unreachable(f"{program} did not end within {self._seconds:g} s.", "Try it in a shell.") from error
         finally:
+            for task in (out, *others):
+                task.cancel()
+            await asyncio.gather(out, *others, return_exceptions=True)
             if process.returncode is None:
                 await _killed(process)
-        return Ended(code, out, err[:LIMIT])
+        return Ended(code, printed, err or b"")
 
 
 def complaint(err: bytes, masked: Callable[[str], str]) -> str:
@@ -105,13 +107,19 @@ def complaint(err: bytes, masked: Callable[[str], str]) -> str:
     return f": {clean_line(masked(clean_line(lines[-1], 400)), 200)}" if lines else ""
 
 
-async def _read(stream: asyncio.StreamReader, most: int | None) -> bytes:
-    """What comes, up to `most` bytes; None: to its end, of which LIMIT bytes are kept."""
+async def _read(stream: asyncio.StreamReader) -> bytes:
+    """What comes, to its end or until it is more than LIMIT."""
+    kept = b""
+    while len(kept) <= LIMIT and (piece := await stream.read(LIMIT)):
+        kept += piece
+    return kept
+
+
+async def _drained(stream: asyncio.StreamReader) -> bytes | None:
+    """The last LIMIT bytes of all that comes."""
     kept = b""
     while piece := await stream.read(LIMIT):
-        kept = (kept + piece)[: most or LIMIT]
-        if most is not None and len(kept) == most:
-            break
+        kept = (kept + piece)[-LIMIT:]
     return kept
 
 
@@ -133,4 +141,4 @@ async def _killed(process: asyncio.subprocess.Process) -> None:
     assert process.stderr is not None
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_REAP_SECONDS):
-            await asyncio.gather(_read(process.stdout, None), _read(process.stderr, None), process.wait())
+            await asyncio.gather(_drained(process.stdout), _drained(process.stderr), process.wait())

@@ -64,7 +64,7 @@ class CommandTracker:
             severity=shown(said.get("severity")),
             service=shown(said.get("service")),
             environment=environment[:64],
-            opened_ms=moment(said["opened"], where),
+            opened_ms=moment(said["opened"], where, self._clock.wall_ms()),
             checked_ms=self._clock.wall_ms(),
             tracker="command",
             url=shown(said.get("url"), URL_LIMIT),

@@ -97,7 +97,7 @@ class HttpTracker:
             return shown(self._service.masked(value) if isinstance(value, str) else "")
 
         same(incident, fact(fields.id, "id"), where)
-        opened_ms = moment(fact(fields.opened, "time"), where)
+        opened_ms = moment(fact(fields.opened, "time"), where, self._clock.wall_ms())
         state = _text(fact(fields.state, "state"), where, "state")
         environment = ""
         if fields.environment is not None:
