@@ -14,6 +14,7 @@ from envtui.compose import World
 from envtui.core.canonical import canonical
 from envtui.core.errors import EnvtuiError
 from envtui.core.shape import span
+from envtui.core.skew import said
 from envtui.core.text import clean
 from envtui.engine.session import EnvironmentSession
 from envtui.rules.protection import enough
@@ -51,11 +52,14 @@ async def _doctor(args: argparse.Namespace) -> int:
             sound = one.error_code if one.error else (6 if low else 0)
             code = max(code, sound)
             if args.json:
-                fields = {k: getattr(one, k) for k in ("kind", "target", "member", "shown", "protection", "error")}
+                fields = {
+                    k: getattr(one, k) for k in ("kind", "target", "member", "shown", "protection", "skew_ms", "error")
+                }
                 _json({**fields, "ok": sound == 0})
                 continue
             word = "ok " if sound == 0 else "BAD"
-            says = one.error or f"{one.protection}{' (below the minimum)' if low else ''} · {one.shown}"
+            skewed = f" · {said(one.skew_ms)}" if said(one.skew_ms) else ""
+            says = one.error or f"{one.protection}{' (below the minimum)' if low else ''}{skewed} · {one.shown}"
             _say(f"{word}  {one.kind:<4}  {one.target}/{one.member}  {says}")
         verdict, wrong = "", ""
         try:

@@ -310,12 +310,13 @@ class Grant(metaclass=_NoPublicConstructor):
 class Permit(metaclass=_NoPublicConstructor):
     """One act, one attempt. Issued after the journal says that it is consumed. `act_digest` is that of what is sent."""
 
-    __slots__ = ("act_digest", "attempt", "grant", "id", "run")
+    __slots__ = ("act_digest", "attempt", "grant", "id", "run", "until_ms")
     id: str
     grant: str
     run: str
     act_digest: str
     attempt: int
+    until_ms: int  # wall: when its grant's time (of an undo: the time to take back) is over
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("a permit does not change")

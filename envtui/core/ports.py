@@ -61,6 +61,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     member: str
     shown: str
     protection: str
+    skew_ms: int | None = None  # how far its clock is ahead; None: it did not tell
 
 
 class Reader(Protocol):

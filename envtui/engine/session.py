@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envtui import __version__
-from envtui.core.access import Operator, Permit, Request, Terms
+from envtui.core.access import Operator, Permit, Request, Terms, Waiver
 from envtui.core.act import Act, HttpCall, Place, Plan, SqlCall, SshCall
 from envtui.core.errors import EnvtuiError, Unsound, UsageError
 from envtui.core.events import Entry, RunStarted, SessionOpened
@@ -50,6 +50,7 @@ class Connection(msgspec.Struct, frozen=True):
     protection: str = ""
     error: str = ""
     error_code: int = 0
+    skew_ms: int | None = None  # how far its clock is ahead; None: it did not tell
 
 
 class SessionStatus(msgspec.Struct, frozen=True):
@@ -268,11 +269,12 @@ class EnvironmentSession(Planning):
         ttl_ms: int = 0,
         waiting: Callable[[str], None] = quiet,
         break_glass: bool = False,
+        waivers: Sequence[Waiver] = (),
     ) -> tuple[Request, str]:
         """Ask for write access to a run that goes on; the run's plan becomes the one under that incident."""
         plan = self.with_incident(task.plan, incident)
         asked = await self.access.ask(
-            plan, incident, reason, ttl_ms, task=task, waiting=waiting, break_glass=break_glass
+            plan, incident, reason, ttl_ms, task=task, waiting=waiting, break_glass=break_glass, waivers=waivers
         )
         task.plan = plan
         return asked
@@ -343,7 +345,7 @@ class EnvironmentSession(Planning):
     def connected(self, shown: Shown, kind: str) -> None:
         """Remember what a connection showed."""
         self._connections[(shown.target, shown.member)] = Connection(
-            shown.target, shown.member, kind, self.ways.masked(shown.shown), shown.protection
+            shown.target, shown.member, kind, self.ways.masked(shown.shown), shown.protection, skew_ms=shown.skew_ms
         )
         self._tell()
 

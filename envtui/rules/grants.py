@@ -298,7 +298,10 @@ def _issued(
     if refusal:
         refuse([refusal])
     digest = sent(grant, act, values).digest()
-    return Permit._issue(id=permit_id, grant=grant.id, run=grant.run, act_digest=digest, attempt=attempt)
+    until_ms = grant.undo_until_ms if act.digest() in grant.undos else grant.until_ms
+    return Permit._issue(
+        id=permit_id, grant=grant.id, run=grant.run, act_digest=digest, attempt=attempt, until_ms=until_ms
+    )
 
 
 def _of_late(grant: Grant, act: Act, past: Past, values: Mapping[str, str]) -> tuple[Refusal, ...]:

@@ -184,7 +184,7 @@ def _act(mode: str, where: Place, text: str, binds: tuple[object, ...], timeout:
 
 def permit_for(act: Act) -> Permit:
     """A permit as `rules.grants` issues one; tests of the writer have no grant."""
-    made = Permit._issue(id="p-1", grant="g-1", run="r-1", act_digest=act.digest(), attempt=1)
+    made = Permit._issue(id="p-1", grant="g-1", run="r-1", act_digest=act.digest(), attempt=1, until_ms=1 << 60)
     assert isinstance(made, Permit)
     return made
 

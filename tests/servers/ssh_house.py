@@ -210,6 +210,8 @@ class Attempt:
 
 def permit_for(act: Act) -> Permit:
     """What `rules.grants.spend` issues, for this act."""
-    made = Permit._issue(id=f"P{secrets.token_hex(8)}", grant="g1", run="r1", act_digest=act.digest(), attempt=1)
+    made = Permit._issue(
+        id=f"P{secrets.token_hex(8)}", grant="g1", run="r1", act_digest=act.digest(), attempt=1, until_ms=1 << 60
+    )
     assert isinstance(made, Permit)
     return made

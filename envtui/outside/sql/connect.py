@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from envtui.core.act import Act, Place
 from envtui.core.environment import Credential, Environment, Identity, SqlTarget
 from envtui.core.errors import ProtectionTooLow, Unreachable, Unsound, UsageError, WrongIdentity
 from envtui.core.ports import Secrets, Tunnels
+from envtui.core.skew import check_write, skew
 
 from .errors import of_connecting, of_statement
 from .probe import POWERS, Reach, reach
@@ -43,6 +45,7 @@ _NONE = os.path.join(os.devnull, "none")  # a path that cannot exist: libpq look
 _PROBE = """
 select pg_catalog.pg_is_in_recovery()::text, pg_catalog.current_database()::text, current_user::text,
        pg_catalog.pg_backend_pid()::text, pg_catalog.current_setting('server_version'),
+       pg_catalog.floor(extract(epoch from pg_catalog.clock_timestamp()) * 1000)::bigint::text,
        pg_catalog.concat_ws(', ',
          case when r.rolsuper then 'superuser' end,
          case when r.rolreplication then 'replication' end,
@@ -67,6 +70,7 @@ class Server(msgspec.Struct, frozen=True):
     marker: str = ""
     system_identifier: str = ""
     reach: Reach = Reach(powers="not asked")  # of a connection for reads
+    skew_ms: int = 0  # how far its clock is ahead
 
     @property
     def shown(self) -> str:
@@ -78,6 +82,11 @@ class Server(msgspec.Struct, frozen=True):
         parts += [self.marker] if self.marker else []
         parts += [f"system {self.system_identifier}"] if self.system_identifier else []
         return ", ".join(parts)
+
+
+def _wall_ms() -> int:
+    """This machine's wall clock, milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 class Connector:
@@ -94,13 +103,19 @@ class Connector:
         tunnels: Tunnels | None = None,
         label: str = "",
         seconds: float = 10.0,
+        wall_ms: Callable[[], int] = _wall_ms,
     ) -> None:
         self._environment = environment
+        self._wall_ms = wall_ms
         self._ca = ca
         self.secrets = secrets
         self._tunnels = tunnels
         self._label = label
         self._seconds = seconds
+
+    def check_clock(self, server: Server, until_ms: int) -> None:
+        """Raises Refused when a write may not start by the server's own clock."""
+        check_write(server.where, server.skew_ms, self._wall_ms(), until_ms)
 
     def application_name(self, step: str, label: str = "") -> str:
         """`envtui:<run>:<step>`, the run cut so that the step is whole."""
@@ -176,8 +191,9 @@ class Connector:
         check_settings(wire, where)
         identity = target.identity or self._environment.identity.sql
         await wire.ours(f"BEGIN READ ONLY; SET LOCAL statement_timeout = {round(self._seconds * 1000)}; SELECT 1")
+        asked = self._wall_ms()
         row = [value or "" for value in await wire.value_row(_PROBE)]
-        if len(row) != 6:
+        if len(row) != 7:
             raise Unsound(f"{where} does not know its own session's role.", "Look at the server.")
         server = Server(
             where=where,
@@ -186,7 +202,8 @@ class Connector:
             role=row[2],
             pid=int(row[3]),
             version=row[4].split(" ")[0],
-            powers=row[5],
+            powers=row[6],
+            skew_ms=skew(int(row[5]), asked, self._wall_ms()),
         )
         if act.place.dbname and server.dbname != act.place.dbname:
             raise WrongIdentity(

@@ -72,7 +72,11 @@ class SqlReader:
         async with session.lock:
             _, server = await session.connected(self._connector, act)
         return Shown(
-            target=act.place.target, member=act.place.member, shown=server.shown, protection=server.reach.protection
+            target=act.place.target,
+            member=act.place.member,
+            shown=server.shown,
+            protection=server.reach.protection,
+            skew_ms=server.skew_ms,
         )
 
     async def read(self, act: Act, sink: Sink) -> Reading:

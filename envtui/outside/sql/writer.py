@@ -50,6 +50,11 @@ class SqlWriter:
         statements = check_write(call.text, call.transaction, len(call.binds), call.affected_max)
         values = await bound(call, self._connector.secrets)
         self._wire, server = await self._connector.connect(act, label=permit.run)
+        try:
+            self._connector.check_clock(server, permit.until_ms)
+        except Refused:
+            await self.close()
+            raise
         writing = _Writing(self._wire, server, act, call, sink, sent)
         stop = self._wire.on_notice(lambda text: sink.err(text.encode()))
         try:

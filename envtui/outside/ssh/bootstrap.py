@@ -60,6 +60,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     cwd: bytes = b""
     account: str = ""
     hidden: bool = False  # nothing of it on the command line, which every account of the host can see
+    dated: bool = False  # its stderr begins with the host's clock, in whole seconds, on a line
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -177,6 +178,8 @@ def _parts(command: Command, nonce: str, quote: Quote | None = None, redirect: b
     """The program as commands in order; `redirect` is the command's own."""
     quote = quote or quoted
     lines = [f"envtui_n={nonce};printf ${{envtui_n}}b;printf ${{envtui_n}}b>&2".encode()]
+    if command.dated:
+        lines.append(b"date +%s>&2")
     if command.cwd:
         folder = command.cwd if command.cwd.startswith(b"/") else b"./" + command.cwd
         lines.append(b"CDPATH= cd %s||{ %s; exit 1; }" % (quote(folder), _ending(NO_DIRECTORY)))

@@ -47,6 +47,7 @@ class Link:
         self.endpoint = endpoint
         self.transport = transport
         self.host_key = host_key
+        self.skew_ms: int | None = None  # how far the host's clock is ahead, once it showed who it is
         self._line = line
 
     @property

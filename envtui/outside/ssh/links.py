@@ -18,7 +18,7 @@ from envtui.core.ports import Secrets
 from .ahead import Ahead
 from .dial import Endpoint, dial, hang_up
 from .known_hosts import KnownHosts
-from .login import TIMEOUT, Who, address, connection, key_of, log_in
+from .login import TIMEOUT, Who, address, connection, key_of, log_in, wall_ms
 
 if TYPE_CHECKING:  # paramiko takes its time to import: it is, in a thread, with the first connection
     from .connect import Link
@@ -56,6 +56,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     executor: Executor
     timeout: float = TIMEOUT
     ahead: Ahead | None = None
+    wall_ms: Callable[[], int] = wall_ms
 
 
 class Links:

@@ -5,6 +5,7 @@ paramiko is imported when it is needed: a host is dialled, and prepares itself, 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from envtui.core.act import Place
 from envtui.core.environment import Identity
 from envtui.core.errors import AuthenticationFailed, TimedOut, Unreachable, WrongIdentity
 from envtui.core.pattern import safe_pattern
+from envtui.core.skew import skew
 
 from .bootstrap import Command, launch, nonce
 from .dial import Endpoint
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 TIMEOUT = 15.0
 """Seconds for each of dialling, key exchange, authentication and the identity."""
+
+HALF_A_SECOND = 500
+"""Milliseconds: `date` tells whole seconds, so what it says is true to half of one around its middle."""
 
 _CONNECTION = ("target", "kind", "member", "address", "user", "via", "credential")
 
@@ -86,13 +91,15 @@ def _identity(link: Link, who: Who, timeout: float) -> str:
 
     identity = who.identity
     asked = identity.argv if identity is not None else None
-    command = Command(argv=tuple(word.encode() for word in asked or ("true",)))
+    command = Command(argv=tuple(word.encode() for word in asked or ("true",)), dated=True)
     exchange = Exchange(link, launch(command, nonce(), reads=False), b"", Discard(), timeout)
+    sent = wall_ms()
     try:
         reading = exchange.run()
     except TimedOut as error:
         message = f"{link.endpoint} did not show its identity within {timeout:g} s."
         raise Unreachable(message, "The host hangs; look at it by another way.") from error
+    link.skew_ms = _skew(reading.stderr, sent)
     fingerprint = f"host key {link.host_key.fingerprint}"
     if identity is None or not asked:
         return fingerprint
@@ -105,6 +112,19 @@ def _identity(link: Link, who: Who, timeout: float) -> str:
             "It is not the host that the manifest means: another environment's, a clone, or renamed. Nothing else was sent.",
         )
     return f"{text}, {fingerprint}"
+
+
+def _skew(stderr: bytes, sent_ms: int) -> int | None:
+    """How far the host's clock is ahead, from the line that it wrote first; None when it wrote none."""
+    told = stderr.partition(b"\n")[0].strip()
+    if not told.isdigit() or len(told) > 11:
+        return None
+    return skew(int(told) * 1000 + HALF_A_SECOND, sent_ms, wall_ms(), HALF_A_SECOND)
+
+
+def wall_ms() -> int:
+    """This machine's wall clock, milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def _is(text: str, identity: Identity) -> bool:

@@ -39,7 +39,13 @@ class SshReader:
     async def open(self, act: Act) -> Shown:
         """Connect, or reuse. Raises Unreachable, AuthenticationFailed, SecretMissing, WrongIdentity, Refused."""
         opened = await self._links.get(act.place, "read")
-        return Shown(target=act.place.target, member=act.place.member, shown=opened.shown, protection=PROTECTION)
+        return Shown(
+            target=act.place.target,
+            member=act.place.member,
+            shown=opened.shown,
+            protection=PROTECTION,
+            skew_ms=opened.link.skew_ms,
+        )
 
     async def read(self, act: Act, sink: Sink) -> Reading:
         """Do one read. Raises what `open` raises, TimedOut, Refused, and Failed when the step's directory is missing."""
