@@ -6,10 +6,12 @@ The libraries for SSH, SQL and HTTP are imported when the first act of their kin
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
 
 from envtui.core.access import Operator, Permit, Terms
 from envtui.core.act import Act
@@ -151,16 +153,47 @@ def _verified(path: Path) -> str:
     return f"{verdict.entries} {'entry' if verdict.entries == 1 else 'entries'}, unbroken"
 
 
+class _Lent(msgspec.Struct):
+    users: int = 0
+    secret: Secret | None = None
+
+
 class _Remembering:
-    """The Secrets port, remembering what it resolved: all of it is redacted wherever text leaves."""
+    """The Secrets port, remembering what it resolved: all of it is redacted wherever text leaves.
+
+    What is `lent` is the secret of a write credential. It is known, and redacted, from the first writer or ender that asks
+    for it until the last one is closed: a permit is spent meanwhile, or what it started is ended.
+    """
 
     def __init__(self, inner: ReferencedSecrets) -> None:
         self._inner = inner
         self._known: dict[str, Secret] = {}
+        self._lent: dict[tuple[str, str | Command], _Lent] = {}
         self._redactor = Redactor(())
 
+    def lend(self, reference: str | Command, name: str) -> Callable[[], None]:
+        """From now on it is lent; returns what ends that."""
+        key = (name, reference)
+        self._lent.setdefault(key, _Lent()).users += 1
+
+        def give_back() -> None:
+            lent = self._lent[key]
+            lent.users -= 1
+            if not lent.users:
+                del self._lent[key]
+                self._redactor = Redactor(self.resolved())
+
+        return give_back
+
     async def resolve(self, reference: str | Command, name: str) -> Secret:
+        lent = self._lent.get((name, reference))
+        if lent is not None and lent.secret is not None:
+            return lent.secret  # asked for once: it may be a program that asks a person
         secret = await self._inner.resolve(reference, name)
+        if lent is not None:
+            lent.secret = secret
+            self._redactor = Redactor(self.resolved())
+            return secret
         if self._known.get(name) is None or self._known[name].reveal() != secret.reveal():
             self._known[name] = secret
             self._redactor = Redactor(self.resolved())
@@ -170,13 +203,32 @@ class _Remembering:
         return self._inner.key_file(reference)
 
     def resolved(self) -> tuple[Secret, ...]:
-        return tuple(self._known.values())
+        return (*self._known.values(), *(lent.secret for lent in self._lent.values() if lent.secret is not None))
 
     def masked(self, text: str) -> str:
         return self._redactor.masked(text)
 
     def shown(self, line: bytes) -> str:
         return self._redactor.shown(line)
+
+
+class _Borrowing:
+    """A writer or an ender that gives the secret of its credential back when it is closed, once."""
+
+    def __init__(self, inner: Writer | Ender, give_back: Callable[[], None]) -> None:
+        self._inner = inner
+        self._give_back: Callable[[], None] | None = give_back
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def close(self) -> None:
+        give_back, self._give_back = self._give_back, None
+        try:
+            await self._inner.close()
+        finally:
+            if give_back is not None:
+                give_back()
 
 
 class _Doors(Mapping[str, Reader]):
@@ -220,10 +272,11 @@ class _Doors(Mapping[str, Reader]):
         if act.place.kind == "sql":
             from envtui.outside.sql.writer import SqlWriter
 
-            return SqlWriter(permit, self._sql(permit.run))
+            return cast(Writer, self._borrowing(SqlWriter(permit, self._sql(permit.run)), act))
         from envtui.outside.http import HttpWriter
 
-        return HttpWriter(permit, self._tree.environment, self._ca, self._secrets, self)
+        made = HttpWriter(permit, self._tree.environment, self._ca, self._secrets, self)
+        return cast(Writer, self._borrowing(made, act))
 
     def ender(self, act: Act) -> Ender:
         """What finds and ends a write that was sent, with the write credential and without a permit."""
@@ -234,10 +287,16 @@ class _Doors(Mapping[str, Reader]):
         if act.place.kind == "sql":
             from envtui.outside.sql.ending import SqlEnder
 
-            return SqlEnder(self._sql(""))
+            return cast(Ender, self._borrowing(SqlEnder(self._sql("")), act))
         from envtui.outside.http_ending import HttpEnder
 
         return HttpEnder()
+
+    def _borrowing(self, made: Writer | Ender, act: Act) -> object:
+        credential = self._tree.environment.credentials.get(act.place.credential)
+        if credential is None or credential.secret is None:
+            return made
+        return _Borrowing(made, self._secrets.lend(credential.secret, act.place.credential))
 
     def _make(self, kind: str) -> Reader:
         if kind == "ssh":

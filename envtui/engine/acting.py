@@ -6,6 +6,7 @@ The order is the promise: identity first, then the intent is durable, then the c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -113,6 +114,7 @@ class Acting:
             return await conclude(error, sink, writer.seen)
 
         try:
+            await self._know(act)
             send = functools.partial(writer.write, permit, act, sent=sent)
             reading = await self._do(act, act.id, judge, permit.attempt, permit.id, send, concluded, late)
             if reading is not None and not reading.running:
@@ -302,6 +304,14 @@ class Acting:
             transcript=transcript,
             late=dict(late or {}),
         )
+
+    async def _know(self, act: Act) -> None:
+        """The permit is spent: the secret of the write credential is resolved before anything is recorded, so that the spool
+        knows it. Where that fails the writer will say so itself, when the intent is durable."""
+        credential = self._environment.credentials.get(act.place.credential)
+        if credential is not None and credential.secret is not None:
+            with contextlib.suppress(EnvtuiError):
+                await self._ways.secrets.resolve(credential.secret, act.place.credential)
 
     async def _resolve(self, act: Act) -> None:
         """Resolve the secrets that the act carries before anything is recorded, so that the spool knows them."""

@@ -243,6 +243,7 @@ class FileRecording(FileTranscript):
             if self._write_fd >= 0:
                 self._write(self._out_stream.finish(), error=False)
                 self._write(self._err_stream.finish(), error=True)
+                self._out_stream = self._err_stream = Redactor(()).stream()  # what it looked for is let go
                 fd, self._write_fd = self._write_fd, -1
                 try:
                     os.close(fd)
