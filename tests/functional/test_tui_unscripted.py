@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -177,6 +178,20 @@ async def test_an_edit_is_put_aside_or_thrown_away(tmp_path: Path, editor: Path)
         await at.until(lambda: "Nothing was changed" in at.said, "nothing")
         assert isinstance(at.app.screen, PlanScreen)
         assert at.app.screen._text == ""
+
+
+def test_fast_typing_lands_in_the_field_that_it_is_meant_for(tmp_path: Path) -> None:
+    with terminal(tmp_path / "world") as shown:
+        shown.until("PRODUCTION")
+        shown.keys("2")
+        shown.until("/ find")
+        shown.keys("W")
+        shown.until("F1 makes the plan")
+        shown.rest()
+        os.write(shown.fd, b"gateway\rgw1-production\rtouch /tmp/x\r\r\rIs it there?\r\rnobody\r")
+        shown.until("Ask for write access")
+        shown.until("UNSCRIPTED")
+        shown.until("touch /tmp/x")
 
 
 def test_the_real_terminal_is_lent_to_the_editor_and_comes_back(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import shlex
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Input, Static
 
@@ -29,12 +29,18 @@ FIELDS = {
 }
 """Field: label, and what stands in it while it is empty."""
 
+LAST = list(FIELDS)[-1]
+
 
 class ProposeScreen(FramedScreen):
     """Enter goes to the next field, and from the last one on to the request. Nothing is sent, nothing is asked for yet."""
 
     name_ = "propose"
-    BINDINGS: ClassVar[list[BindingType]] = [("escape", "back", "back"), ("f1", "propose", "propose")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "next", "next", priority=True),  # before the field sees it, so that no letter comes in between
+        ("escape", "back", "back"),
+        ("f1", "propose", "propose"),
+    ]
     CSS = """
     ProposeScreen Input { border: none; background: $tone-line; height: 1; padding: 0 1; width: 1fr; }
     ProposeScreen Horizontal { height: 1; margin: 0 0 1 0; }
@@ -79,14 +85,19 @@ class ProposeScreen(FramedScreen):
             ),
         )
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Enter in the last field is the field's own: what was typed before it is in it by then."""
+        return not (action == "next" and self.focused is not None and self.focused.id == LAST)
+
+    def action_next(self) -> None:
+        """The next field, before the keys that follow are looked at: fast typing lands where it belongs."""
+        names = list(FIELDS)
+        at = names.index(self.focused.id) if self.focused is not None and self.focused.id in names else -1
+        self.set_focus(self.query_one(f"#{names[at + 1]}"))
+
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        names = list(FIELDS)
-        at = names.index(event.input.id or names[0])
-        if at + 1 < len(names):
-            self.set_focus(self.query_one(f"#{names[at + 1]}"))  # at once: the next letter is the next field's
-        else:
-            self.action_propose()
+        self.action_propose()
 
     def action_propose(self) -> None:
         session = self.envtui.session
