@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from envtui import cycles
@@ -58,6 +59,7 @@ class Drive:
     async def through(self) -> int:
         """Go on until the run has ended, or nobody answers. Returns the exit code."""
         await self.begin()
+        counting = asyncio.create_task(self._count_down())
         try:
             try:
                 doubt = await self._on()
@@ -71,6 +73,7 @@ class Drive:
                     raise
                 say(str(error))
         finally:
+            counting.cancel()
             self._printer.end()
         if doubt is not None:
             self.say_doubt(doubt, ("envtui", "run", self._session.environment.name, "--resume", self._task.run.id))
@@ -96,6 +99,7 @@ class Drive:
 
     async def _on(self) -> Doubt | None:
         task, replies, said = self._task, self._replies, self._signals.said
+        await self._waived()
         while True:
             self._signals.check()
             proposed = await self._run_on()
@@ -122,6 +126,27 @@ class Drive:
                     await self._write(proposed)
                 case _:
                     return None
+
+    async def _count_down(self) -> None:
+        """Say when write access ends soon, and what does not fit into it any more."""
+        if not self._task.plan.writes:
+            return
+        from envtui.rules.countdown import Countdown
+
+        countdown, clock = Countdown(), self._session.ways.clock
+        while True:
+            for text in countdown.due(self._task.run, self._task.plan, clock.wall_ms()):
+                say(text)
+            await clock.sleep(1.0)
+
+    async def _waived(self) -> None:
+        """What leaves out reads begins before them, not at the first write."""
+        run = self._task.run
+        if run.requests and run.undo is None:
+            from envtui.engine.waived import waivers
+
+            if waivers(run):
+                await self._session.arm(self._task)
 
     async def _write(self, proposed: ReadyWrite) -> None:
         task, replies, said = self._task, self._replies, self._signals.said

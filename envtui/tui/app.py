@@ -23,8 +23,8 @@ from envtui.core.errors import EnvtuiError, NotTrusted
 from envtui.core.text import backstop, clean
 
 from .banner import Banner, banner
-from .driver import TerminalDriver
 from .drafts import Drafts
+from .driver import TerminalDriver
 from .hands import AtScreens
 from .theme import PALETTES, theme
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # the first frame shows the lobby: no session is there yet
     from envtui.engine.lobby import Lobby
     from envtui.engine.runner import RunTask
     from envtui.engine.session import EnvironmentSession
+    from envtui.rules.countdown import Countdown
 
 LOBBY = 2
 """Screens that are open in the lobby: Textual's own, and the environments."""
@@ -85,6 +86,7 @@ class EnvtuiApp(App[int]):
         self.lobby: Lobby | None = None
         self.hands = AtScreens(self)
         self.drafts = Drafts()
+        self._countdown: Countdown | None = None
         self._going = False
         self._working: set[asyncio.Task[None]] = set()
         for name in PALETTES:
@@ -240,8 +242,17 @@ class EnvtuiApp(App[int]):
 
     def tick(self) -> None:
         """Once a second: the countdown and elapsed times."""
-        if self.session is not None:
-            self.changed()
+        if self.session is None:
+            return
+        self.changed()
+        if self._countdown is None:
+            from envtui.rules.countdown import Countdown
+
+            self._countdown = Countdown()
+        for task in self.session.tasks:
+            for text in self._countdown.due(task.run, task.plan, self.session.ways.clock.wall_ms()):
+                self.tell(f"{task.plan.book}: {text}")
+                self.bell()
 
     # -- actions ---------------------------------------------------------------------------------------------------
 
