@@ -206,9 +206,7 @@ async def _break_glass(session: EnvironmentSession, plan: Plan, reason: str, ttl
     typed(terms.environment, "break the glass")
 
 
-async def _left(
-    session: EnvironmentSession, run: str, book: str | None, incident: str, text: str, name: str
-) -> Plan:
+async def _left(session: EnvironmentSession, run: str, book: str | None, incident: str, text: str, name: str) -> Plan:
     """The plan of a run that was left, as it is today, under an incident. What differs from then is said."""
     found = await session.left(run, text, name)
     if book is not None and book != found.run.book:

@@ -171,7 +171,9 @@ def edited_text(name: str | None) -> str:
         text = source.decode()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(f"{name or 'A file without a name'} cannot be read: {why}.", "Name the edited book.") from error
+        raise UsageError(
+            f"{name or 'A file without a name'} cannot be read: {why}.", "Name the edited book."
+        ) from error
     if not text.strip():
         raise UsageError(f"{name} is empty.", "Copy the book there, then edit it.")
     return text

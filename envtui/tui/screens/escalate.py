@@ -63,7 +63,10 @@ class EscalateScreen(Breaking):
                 words(
                     ("Ask for write access\n", "bold $tone-text"),
                     ("to exactly this plan and nothing else\n", "$tone-dim"),
-                    (f"{mark}: this book is in no checkout, and travels with the request\n" if mark else "", "$tone-bad"),
+                    (
+                        f"{mark}: this book is in no checkout, and travels with the request\n" if mark else "",
+                        "$tone-bad",
+                    ),
                 )
             )
             yield Static(f"incident{' (required)' if policy.incident.required else ' (or nothing)'}", classes="label")
