@@ -14,8 +14,9 @@ from .ways import Ways
 RECHECK_SECONDS = 60
 """How often a grant's grounds are looked at (design: closing the incident ends it within 60 s)."""
 
-End = Callable[[EndReason, str], Awaitable[None]]
-"""Ends the grant that is kept, with the reason and a sentence; nothing where it ended before."""
+End = Callable[[EndReason, str, bool], Awaitable[None]]
+"""Ends the grant that is kept, with the reason, a sentence, and whether that ends the write under way, too; nothing where it
+ended before."""
 
 
 class Keeper:
@@ -41,7 +42,7 @@ class Keeper:
             left = (self._grant.until_ms - clock.wall_ms()) / 1000
             await clock.sleep(max(0.05, min(RECHECK_SECONDS, left)))
             if self._task.run.word is not None:
-                await self._end("COMPLETED", "the run ended")
+                await self._end("COMPLETED", "the run ended", False)
                 return
             over = await recheck(self._grant, terms=self._terms, tracker=self._ways.tracker, clock=clock)
             if over is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from envtui.core.access import Grant, Incident, Permit, Refusal, Terms
 from envtui.core.act import Act
@@ -109,25 +109,35 @@ async def _spent(
     return past(other for other in await journal.read(grant.run) if other.seq < entry.seq), permit_id
 
 
-async def recheck(grant: Grant, *, terms: Terms, tracker: Tracker, clock: Clock) -> tuple[EndReason, str] | None:
+class Over(NamedTuple):
+    """What ends a grant now. `cuts`: the write that is under way, too; not where nobody says that the incident is over: a
+    tracker that did not answer once is no reason to leave a target half changed."""
+
+    reason: EndReason
+    why: str
+    cuts: bool = True
+
+
+async def recheck(grant: Grant, *, terms: Terms, tracker: Tracker, clock: Clock) -> Over | None:
     """What ends the grant now, with a sentence: a clock, or its incident. None: nothing does."""
     clocks = grants.state(grant, clock.wall_ms(), clock.boot_ms())
     if clocks == "EXPIRED":
-        return "EXPIRED", grants.OVER
+        return Over("EXPIRED", grants.OVER)
     if clocks == "CLOCK_JUMP":
-        return "CLOCK_JUMP", grants.SET_BACK
+        return Over("CLOCK_JUMP", grants.SET_BACK)
     if not grant.incident.id:
         return None
     try:
         incident = await look_up(grant.incident.id, tracker, terms, clock)
     except EnvtuiError as error:  # gone from the register, or the register is damaged: no lack of data keeps a grant
-        return "INCIDENT_CLOSED", error.message
+        return Over("INCIDENT_CLOSED", error.message, cuts=False)
     if incident.state == "closed":
-        return "INCIDENT_CLOSED", f"{incident.id} was closed, which ended the write access."
+        return Over("INCIDENT_CLOSED", f"{incident.id} was closed, which ended the write access.")
     others = set(grant.signed_by) - {grant.request.requester.person}
     if len(others) < conditions.needed(terms, incident, grant.request):
         why = f" {incident.why}" if incident.why else ""
-        return "INCIDENT_CLOSED", f"The tracker does not say that {incident.id} is still open.{why}"
+        said = f"The tracker does not say that {incident.id} is still open.{why}"
+        return Over("INCIDENT_CLOSED", said, cuts=False)
     return None
 
 

@@ -279,8 +279,11 @@ class WriteAccess:
         mine = {grant.id for grant in self._grants.values()}
         return await orphaned(task.run.id, journal=self._journal(task), mine=mine)
 
-    async def end(self, task: RunTask, reason: access.EndReason, why: str = "") -> None:
-        """Back to read. Does nothing when there is no grant; a revoke also ends the undo of those that ended before."""
+    async def end(self, task: RunTask, reason: access.EndReason, why: str = "", cut: bool = True) -> None:
+        """Back to read. Does nothing when there is no grant; a revoke also ends the undo of those that ended before.
+
+        Where the reason does (`watching`), what is under way is ended, too, unless `cut` says not to.
+        """
         ending = list(self._over.get(task.run.id, {}).values()) if reason == "REVOKED" else []
         grant = self._lapse(task.run.id)
         if grant is not None:
@@ -289,7 +292,7 @@ class WriteAccess:
             async with self._ending:
                 await access.end(one, reason, journal=self._journal(task), why=why)
         if ending:
-            self._watching.withdraw(task, reason, why)
+            self._watching.withdraw(task, reason, why, cut)
         self._over_now(task, grant, reason)
 
     def _ended_elsewhere(self, task: RunTask, entry: Entry) -> None:
@@ -348,9 +351,9 @@ class WriteAccess:
             pass
         await asyncio.gather(self._telling.close(), self._paging.close())
 
-    async def _kept_until(self, task: RunTask, grant: Grant, reason: access.EndReason, why: str) -> None:
+    async def _kept_until(self, task: RunTask, grant: Grant, reason: access.EndReason, why: str, cut: bool) -> None:
         if self._grants.get(task.run.id) is grant:
-            await self.end(task, reason, why)
+            await self.end(task, reason, why, cut)
 
     def _journal(self, task: RunTask | None) -> Journal:
         return self._ways.journal if task is None else Through(task, self._ways.journal, self._watching.own)

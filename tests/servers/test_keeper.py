@@ -175,6 +175,27 @@ async def test_a_closed_incident_ends_the_write_that_is_under_way_and_it_may_be_
     assert kit.sound()
 
 
+async def test_a_register_that_cannot_be_read_ends_write_access_and_not_the_write_that_is_under_way(
+    kit: Kit, register: Path, tmp_path: Path
+) -> None:
+    long_write(kit, tmp_path)
+    incident = opened(kit)
+    async with kit.open() as session:
+        task, clock = await granted(kit, session, incident)
+        writing = asyncio.create_task(session.write(task, "a"))
+        await until((tmp_path / "sent").exists)
+        damage(kit, register, incident, clock)
+        clock.tick()
+        await until(lambda: not task.run.write_active)
+        assert not kit.events(ActEnded)
+        (tmp_path / "go").touch()
+        await writing
+        assert [e.word for e in kit.events(ActEnded)] == ["OK"]
+        with pytest.raises(NeedsWrite):
+            await session.write(task, "b")
+    assert [e.reason for e in kit.events(GrantEnded)] == ["INCIDENT_CLOSED"]
+
+
 async def test_a_write_that_is_under_way_when_its_time_is_over_goes_on(
     kit: Kit, register: Path, tmp_path: Path
 ) -> None:
