@@ -19,6 +19,7 @@ from envtui.core.events import (
     GrantActivated,
     GrantEnded,
     LateAccepted,
+    Noted,
     Probed,
     Resolved,
     RunEnded,
@@ -32,6 +33,7 @@ from envtui.core.shape import span
 from envtui.core.text import clean
 from envtui.engine.runner import RunTask
 from envtui.engine.session import EnvironmentSession
+from envtui.rules.past import CUTTING
 
 from .streams import unread
 
@@ -140,7 +142,10 @@ class Printer:
                     f"WRITE ACCESS · {event.incident or 'no incident'} · signed by {by} · {_count(event.acts, 'act')}"
                 )
             case GrantEnded() as event:
-                self._say(f"READ-ONLY again · {event.reason.lower().replace('_', ' ')}")
+                why = f" · {event.why}" if event.reason in CUTTING and event.why else ""
+                self._say(f"READ-ONLY again · {event.reason.lower().replace('_', ' ')}{why}")
+            case Noted(by="envtui") as event:
+                self._say(event.text)
             case RunEnded() as event:
                 self._say(f"run {event.run} {event.word}" + (f": {event.why}" if event.why else ""))
             case _:

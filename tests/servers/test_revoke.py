@@ -229,6 +229,23 @@ def killed_while_writing(kit: Kit, tmp_path: Path) -> str:
     return kit.run().id
 
 
+def test_whoever_drives_the_run_without_a_screen_reads_why_it_ended(kit: Kit, tmp_path: Path) -> None:
+    over_ssh(kit, tmp_path)
+    block = kit.request("book")
+    going = kit.popen("run", NAME, "book", "--grant", str(block))
+    for _ in range(3000):
+        if (tmp_path / "pids").exists() or going.poll() is not None:
+            break
+        signal.sigtimedwait([], 0.01)
+    said = kit.cli("revoke", NAME, kit.run().id, "--reason", "wrong gateway")
+    assert said.returncode == 0, said.stderr
+    out, err = going.communicate(timeout=60)
+    assert going.returncode == 1, err
+    assert "READ-ONLY again · revoked · revoked by asha" in out
+    assert "change@web1: CANCELLED" in out
+    assert not any(map(alive, processes(tmp_path)))
+
+
 def test_after_a_kill_the_revoke_itself_ends_what_is_left(kit: Kit, tmp_path: Path) -> None:
     over_ssh(kit, tmp_path)
     run = killed_while_writing(kit, tmp_path)
