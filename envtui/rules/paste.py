@@ -4,6 +4,9 @@
     eJyNVE1v2zAM_SuGz0…          base64url of zlib of the bundle's canonical JSON, in lines of 64
     -----END ENVTUI REQUEST-----
 
+What is longer than a chat takes at once goes in parts, each with the block's mark and a checksum of its own:
+`BEGIN ENVTUI REQUEST 2/3 5b1c0a7e 90d2ff13`. They may come in any order, twice, and with talk between them.
+
 Reading is tolerant of what chats and mail do to text (quoting, code marks, indentation, wrapping, CRLF, clever dashes) and
 strict about what is inside: one spelling only, sizes capped before anything is unpacked.
 """
@@ -12,6 +15,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import html
 import re
 import textwrap
 import zlib
@@ -30,10 +35,25 @@ BUNDLE_LIMIT = 4 * 1024 * 1024
 
 _WORDS: dict[SignedKind, str] = {"request": "REQUEST", "approve": "SIGN-OFF", "record": "RECORD", "policy": "POLICY"}
 _KINDS: dict[str, SignedKind] = {word: kind for kind, word in _WORDS.items()}
-_BEGIN = re.compile(r"BEGIN\s+ENVTUI\s+(REQUEST|SIGN-OFF|RECORD|POLICY)\s*[-–—]{1,5}")
-_QUOTE = re.compile(r"^[\s>|`*]+", re.MULTILINE)
-_INVISIBLE = dict.fromkeys(map(ord, "`\u200b\u200c\u200d\u2060\ufeff\u00ad"))  # code marks, zero-width, soft hyphen
+
+
+def _loose(word: str) -> str:
+    """The word in a text that was wrapped anywhere."""
+    return r"\s*".join(map(re.escape, word))
+
+
+_PART = r"(?:\s*((?:\d\s*){1,3})/\s*((?:\d\s*){1,3})((?:[0-9a-f]\s*){16}))?"
+_BEGIN = re.compile(
+    rf"{_loose('BEGINENVTUI')}\s*({'|'.join(map(_loose, _KINDS))})(?![A-Z]){_PART}\s*[-–—]\s*(?:[-–—]\s*){{0,4}}"
+)
+_ENDS = {word: re.compile(_loose(f"ENDENVTUI{word}")) for word in _KINDS}
+_NOISE = dict.fromkeys(
+    map(ord, ">|`*\u200b\u200c\u200d\u2060\ufeff\u00ad")
+)  # quotes, code marks, what has no width: none is ours
 _BODY = re.compile(r"[A-Za-z0-9_-]+={0,2}")
+PART_LIMIT = 3_500
+"""Characters of a block, or of a part of one: chats cut or wrap at 4,000."""
+
 _AGAIN = "Ask for it again, sent as a code block or a file."
 
 
@@ -53,30 +73,78 @@ def unbundle(text: str) -> Signed:
     return signed
 
 
-def block(signed: Signed) -> str:
-    """The text to paste; ends with a newline."""
+class Incomplete(UsageError):
+    """Parts of a block are missing; they are named."""
+
+
+def block(signed: Signed, limit: int = PART_LIMIT) -> str:
+    """The text to paste; ends with a newline. In parts with an empty line between them where it is longer than `limit`."""
     word = _WORDS[signed.kind]
     packed = base64.urlsafe_b64encode(zlib.compress(bundle(signed).encode(), 9)).decode().rstrip("=")
-    lines = textwrap.wrap(packed, 64, break_on_hyphens=False)
-    return "\n".join([f"-----BEGIN ENVTUI {word}-----", *lines, f"-----END ENVTUI {word}-----", ""])
+    whole = _framed(word, packed)
+    if len(whole) <= limit:
+        return whole
+    size = max(64, (limit - 160) * 64 // 65)  # what the frame and the line ends leave
+    pieces = textwrap.wrap(packed, size, break_on_hyphens=False)
+    mark = _mark(packed)
+    return "\n".join(
+        _framed(f"{word} {number}/{len(pieces)} {mark} {_mark(piece)}", piece) for number, piece in enumerate(pieces, 1)
+    )
 
 
 def blocks(text: str) -> tuple[Signed, ...]:
-    """Every block in a text, in order. Raises UsageError for one that is cut off or damaged, Refused for its content."""
+    """Every block in a text, in order; one that comes in parts stands where its first part does.
+
+    Raises UsageError for one that is cut off or damaged, Incomplete where parts are missing, Refused for its content.
+    """
     if len(text) > TEXT_LIMIT:
         raise UsageError("The pasted text is too long.", "Paste the block alone.")
-    plain = _QUOTE.sub("", text.replace("\r\n", "\n").translate(_INVISIBLE))
-    found: list[Signed] = []
+    plain = html.unescape(text).translate(_NOISE)
+    found: dict[str, tuple[SignedKind, dict[int, str], int]] = {}
     at = 0
     while begin := _BEGIN.search(plain, at):
-        word = begin.group(1)
-        end = re.compile(rf"END\s+ENVTUI\s+{word}").search(plain, begin.end())
+        word, number, total, marks = (re.sub(r"\s+", "", group) if group else "" for group in begin.groups())
+        mark, check = marks[:8], marks[8:]
+        which = f"The {word.lower()} block" if not number else f"Part {number} of {total} of the {word.lower()} block"
+        end = _ENDS[word].search(plain, begin.end())
         following = _BEGIN.search(plain, begin.end())
         if end is None or (following and following.start() < end.start()):
-            raise UsageError(f"The {word.lower()} block has no end.", "Copy it down to its END line.")
-        found.append(_unpack(plain[begin.end() : end.start()], _KINDS[word]))
+            raise UsageError(f"{which} has no end.", "Copy it down to its END line.")
+        packed = _packed(plain[begin.end() : end.start()])
         at = end.end()
-    return tuple(found)
+        if not number:
+            found[f"whole {len(found)}"] = (_KINDS[word], {1: packed}, 1)
+            continue
+        if _mark(packed) != check or not 1 <= int(number) <= int(total):
+            raise UsageError(f"{which} was changed on its way.", _AGAIN)
+        _, parts, count = found.setdefault(f"{word} {mark}", (_KINDS[word], {}, int(total)))
+        if count != int(total) or parts.setdefault(int(number), packed) != packed:
+            raise UsageError(f"{which} does not belong to the others.", _AGAIN)
+    return tuple(_whole(key, *found[key]) for key in found)
+
+
+def _whole(key: str, kind: SignedKind, parts: dict[int, str], total: int) -> Signed:
+    missing = [str(number) for number in range(1, total + 1) if number not in parts]
+    word = _WORDS[kind].lower()
+    if missing:
+        which = f"part {missing[0]} is" if len(missing) == 1 else f"parts {', '.join(missing)} are"
+        raise Incomplete(
+            f"{len(parts)} of {total} parts of the {word} block are here; {which} missing.", "Paste what is missing."
+        )
+    packed = "".join(parts[number] for number in range(1, total + 1))
+    if total > 1 and _mark(packed) != key.rpartition(" ")[2]:
+        raise UsageError(f"The parts of the {word} block do not fit together.", _AGAIN)
+    return _unpack(packed, kind)
+
+
+def _framed(head: str, packed: str) -> str:
+    word = head.partition(" ")[0]
+    lines = textwrap.wrap(packed, 64, break_on_hyphens=False)
+    return "\n".join([f"-----BEGIN ENVTUI {head}-----", *lines, f"-----END ENVTUI {word}-----", ""])
+
+
+def _mark(packed: str) -> str:
+    return hashlib.sha256(packed.encode()).hexdigest()[:8]
 
 
 def read(text: str, kind: SignedKind) -> Signed:
@@ -92,12 +160,17 @@ def read(text: str, kind: SignedKind) -> Signed:
     return next(iter(found.values()))
 
 
-def _unpack(inside: str, kind: SignedKind) -> Signed:
+def _packed(inside: str) -> str:
+    """What stands between the frame's lines, without what a chat did to it. Raises UsageError for anything else."""
     packed = re.sub(r"\s+", "", inside).rstrip("–—")
     packed = packed[:-5] if packed.endswith("-----") else packed
     # What remains of the BEGIN line's dashes cannot be told from text, so BEGIN takes five at most.
     if not _BODY.fullmatch(packed):
         raise UsageError("There is something else inside the block.", _AGAIN)
+    return packed
+
+
+def _unpack(packed: str, kind: SignedKind) -> Signed:
     packed = packed.rstrip("=")
     try:
         squeezed = base64.b64decode(packed + "=" * (-len(packed) % 4), altchars=b"-_", validate=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import random
+import string
 import textwrap
 import zlib
 from collections.abc import Callable
@@ -64,6 +66,91 @@ CHATS: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("chat", CHATS.values(), ids=CHATS.keys())
 def test_what_a_chat_does_is_undone(chat: Callable[[str], str]) -> None:
     assert paste.read(chat(paste.block(SIGNED)), "request") == SIGNED
+
+
+LONG = Signed(
+    kind="request",
+    body='{"a":"' + "".join(random.Random(7).choices(string.ascii_letters, k=9000)) + '"}',
+    signature="s",
+)
+manglings = st.lists(st.sampled_from(sorted(CHATS)), max_size=3)
+
+
+def parts(signed: Signed, limit: int = 900) -> list[str]:
+    found = paste.block(signed, limit).split("\n\n")
+    assert len(found) > 1
+    assert all(len(each) <= limit for each in found)
+    return found
+
+
+def test_what_is_longer_than_a_chat_takes_goes_in_parts() -> None:
+    assert len(paste.block(SIGNED).split("BEGIN")) == 2
+    text = paste.block(LONG)
+    assert text.count("BEGIN ENVTUI REQUEST") > 1
+    assert all(len(each) <= paste.PART_LIMIT for each in text.split("\n\n"))
+    assert paste.read(text, "request") == LONG
+
+
+@given(st.data())
+def test_parts_come_in_any_order_twice_and_with_talk_between(data: st.DataObject) -> None:
+    pieces = [*parts(LONG), paste.block(ANSWER)]
+    order = data.draw(st.permutations(pieces + data.draw(st.lists(st.sampled_from(pieces), max_size=3))))
+    text = ""
+    for piece in order:
+        mangled = piece
+        for name in data.draw(manglings):
+            mangled = CHATS[name](mangled)
+        text += f"{mangled}\n\nmeera 10:32\nok, and this:\n"
+    assert set(map(paste.bundle, paste.blocks(text))) == {paste.bundle(LONG), paste.bundle(ANSWER)}
+
+
+@given(st.integers(16, 90), st.sampled_from([SIGNED, LONG]))
+def test_wrapped_anywhere(width: int, signed: Signed) -> None:
+    text = "\n".join(
+        line[at : at + width] for line in paste.block(signed, 900).split("\n") for at in range(0, len(line) or 1, width)
+    )
+    assert paste.read(text, "request") == signed
+
+
+@pytest.mark.parametrize("missing", [0, 1, -1])
+def test_a_part_that_is_missing_is_named(missing: int) -> None:
+    pieces = parts(LONG)
+    number = (missing % len(pieces)) + 1
+    del pieces[missing]
+    with pytest.raises(
+        paste.Incomplete, match=f"{len(pieces)} of {len(pieces) + 1} parts .*; part {number} is missing"
+    ):
+        paste.blocks("\n".join(pieces))
+
+
+def test_a_part_that_was_damaged_is_named_and_parts_of_two_blocks_do_not_mix() -> None:
+    pieces = parts(LONG)
+    lines = pieces[1].splitlines()
+    damaged = "\n".join([*lines[:2], lines[3], lines[2], *lines[4:]])
+    with pytest.raises(UsageError, match=f"Part 2 of {len(pieces)} of the request block was changed"):
+        paste.blocks("\n".join([pieces[0], damaged, *pieces[2:]]))
+    other = Signed(kind="request", body=LONG.body[::-1], signature="s")
+    with pytest.raises(paste.Incomplete):
+        paste.blocks("\n".join([pieces[0], *parts(other)[1:]]))
+
+
+@given(st.data())
+def test_whatever_happens_to_a_character_nothing_else_is_read(data: st.DataObject) -> None:
+    text = paste.block(data.draw(st.sampled_from([SIGNED, LONG])), 900)
+    at = data.draw(st.integers(0, len(text) - 1))
+    put = data.draw(st.sampled_from(["", "A", "-", "x\n", "\u200b"]) | st.characters())
+    with contextlib.suppress(EnvtuiError):
+        assert set(map(paste.bundle, paste.blocks(text[:at] + put + text[at + 1 :]))) <= {
+            paste.bundle(SIGNED),
+            paste.bundle(LONG),
+        }
+
+
+def test_garbage_is_looked_at_once() -> None:
+    for garbage in ("B", "BEGIN ENVTUI ", "BEGIN ENVTUI REQUEST 1/2 ", "&lt;", "B" + " " * 99, "-" * 60 + "\n"):
+        text = (garbage * (paste.TEXT_LIMIT // len(garbage) + 1))[: paste.TEXT_LIMIT]
+        with contextlib.suppress(EnvtuiError):
+            assert paste.blocks(text) == ()
 
 
 def test_several_blocks_in_one_text() -> None:
