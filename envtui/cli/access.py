@@ -9,10 +9,12 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 
 import msgspec
 
 from envtui.compose import World
+from envtui.core.access import Waiver
 from envtui.core.act import Plan
 from envtui.core.canonical import canonical
 from envtui.core.errors import UsageError
@@ -50,6 +52,13 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
             "--book", dest="edited", metavar="FILE", help="the book's text as it was edited for this incident"
         )
         add_asking(parser)
+        parser.add_argument(
+            "--waive",
+            action="append",
+            default=[],
+            metavar="STEP=REASON",
+            help="leave out a required read of the book, and why; whoever signs reads it; may be repeated",
+        )
         parser.add_argument(
             "--break-glass",
             action="store_true",
@@ -137,6 +146,19 @@ def require_incident(session: EnvironmentSession, incident: str) -> None:
         raise UsageError(missing.message, f"Give one with --incident ID. {missing.remedy}")
 
 
+def waivers(given: Sequence[str]) -> tuple[Waiver, ...]:
+    """`--waive STEP=REASON` arguments. Raises UsageError for one that is none; what they may name, the plan says."""
+    found: list[Waiver] = []
+    for text in given:
+        step, equals, reason = text.partition("=")
+        if not equals or not step:
+            raise UsageError(
+                f"--waive {text!r:.200} is not STEP=REASON.", 'Write it like --waive rate="why it may be left out".'
+            )
+        found.append(Waiver(step=step, reason=reason))
+    return tuple(found)
+
+
 def hints(session: EnvironmentSession, plan: Plan) -> tuple[str, ...]:
     """That the plan's book is in no checkout, and how it differs from the one that is."""
     if not session.text_of(plan):
@@ -158,6 +180,7 @@ async def asked(session: EnvironmentSession, plan: Plan, args: argparse.Namespac
         waiting=hands,
         full=args.full,
         break_glass=getattr(args, "break_glass", False),
+        waivers=waivers(getattr(args, "waive", ())),
     )
     must = conditions.needed(session.access.terms, request.incident, request)
     asked_of = session.access.terms.roster.approvers(

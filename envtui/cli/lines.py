@@ -140,6 +140,7 @@ class Printer:
                 by = ", ".join(event.signed_by)
                 self._say(
                     f"WRITE ACCESS · {event.incident or 'no incident'} · signed by {by} · {_count(event.acts, 'act')}"
+                    + (f" · WITHOUT the required {', '.join(event.waived)}" if event.waived else "")
                 )
             case GrantEnded() as event:
                 why = f" · {event.why}" if event.reason in CUTTING and event.why else ""

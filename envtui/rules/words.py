@@ -122,7 +122,9 @@ def in_words(event: Event) -> str:
             if event.break_glass:
                 due = f"somebody else reviews it until {stamp(event.review_by_ms)}"
                 return f"BREAK-GLASS by {who}: WRITE for {acts} until {stamp(event.until_ms)}, {event.incident}; {due}"
-            return f"WRITE for {acts} until {stamp(event.until_ms)}, {event.incident}, signed by {who}"
+            return f"WRITE for {acts} until {stamp(event.until_ms)}, {event.incident}, signed by {who}" + (
+                f", WITHOUT the required {', '.join(event.waived)}" if event.waived else ""
+            )
         case PermitSpent():
             return f"{event.act}: permit {event.permit} spent, attempt {event.attempt}"
         case GrantEnded():

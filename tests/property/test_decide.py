@@ -61,12 +61,13 @@ MEMBERS = ("gw1", "gw2")
 def books() -> st.SearchStrategy[Runbook]:
     ways = st.sampled_from(["stop", "ask", "undo"])
 
-    def book(first: str, second: str, third: str, always: bool, attempts: int) -> Runbook:
+    def book(first: str, second: str, third: str, always: bool, attempts: int, needs: frozenset[str]) -> Runbook:
         steps: list[dict[str, object]] = [
-            {"id": "look", "kind": "ssh", "argv": ["x"], "on_failure": first},
+            {"id": "look", "kind": "ssh", "argv": ["x"], "on_failure": first, "required": "look" in needs},
             {"id": "one", "kind": "ssh", "mode": "write", "argv": ["w"], "probe": PROBE, "undo": UNDO,
              "on_failure": second, **({"finally": "undo"} if always else {})},
-            {"id": "sure", "kind": "choose", "options": {"yes": "two"}},
+            {"id": "sure", "kind": "choose", "options": {"yes": "two", "first": "check", "past": "hand"}},
+            {"id": "check", "kind": "ssh", "argv": ["x"], "on_failure": third, "required": "check" in needs},
             {"id": "two", "kind": "ssh", "mode": "write", "argv": ["w"], "probe": PROBE, "undo": UNDO,
              "attempts": attempts, "on_failure": third},
             {"id": "hand", "kind": "manual", "mode": "write", "instructions": "do", "undo": {"instructions": "back"}},
@@ -74,10 +75,12 @@ def books() -> st.SearchStrategy[Runbook]:
             {"id": "well", "kind": "ssh", "argv": ["x"], "on_failure": third},
         ]  # fmt: skip
         fields = {"schema": "envtui/runbook@1", "id": "b", "environment": "e", "title": "t", "owner": "o"}
-        before = [{"id": "up", "kind": "ssh", "argv": ["x"]}]
+        before = [{"id": "up", "kind": "ssh", "argv": ["x"], "required": "up" in needs}]
         return msgspec.convert({**fields, "before": before, "steps": steps}, Runbook)
 
-    return st.builds(book, st.sampled_from(["stop", "ask"]), ways, ways, st.booleans(), st.integers(1, 2))
+    firsts = st.sampled_from(["stop", "ask", "goto:one", "goto:three"])
+    needs = st.frozensets(st.sampled_from(["up", "look", "check"]))
+    return st.builds(book, firsts, ways, ways, st.booleans(), st.integers(1, 2), needs)
 
 
 def act(step: str, member: str, mode: str) -> Act:
@@ -101,6 +104,7 @@ def plan_of(book: Runbook) -> Plan:
                 undo=tuple(act(f"{step.id}.undo", m, "write") for m in MEMBERS) if doing and step.undo else (),
                 probe=tuple(act(f"{step.id}.probe", m, "read") for m in MEMBERS) if doing and step.probe else (),
                 by_hand="back" if step.id == "hand" else "",
+                required=step.required,
             )
         )
     return Plan(run="R", book="b", book_sha256="0", environment="e", operator="asha", steps=tuple(steps))
@@ -161,9 +165,14 @@ class World:
                     word: Word = "FAILED" if self.chance("good", "bad") == "bad" else "OK"
                     self.append(ActEnded(run="R", step=proposed.step, act=one.id, word=word, why="so"))
             case NeedsAnswer():
+                if proposed.held:
+                    assert self.lacking(proposed.step)
+                    self.pass_over()
+                    return
                 if proposed.step == "hand":
+                    assert not self.lacking("hand"), "changed by hand, and a required read was not OK"
                     self.by_hand = True
-                answer = next(iter(proposed.options), "done")
+                answer = self.chance(*(proposed.options or ("done",)))
                 self.append(Answered(run="R", step=proposed.step, answer=answer))
             case ReadyWrite() | ReadyUndo():
                 self.write(proposed)
@@ -189,6 +198,11 @@ class World:
         assert not self.run.in_doubt, "something is in doubt, and a write is proposed"
         assert not state.intended
         grant = self.run.grant
+        if isinstance(proposed, ReadyWrite) and proposed.held:
+            event("held")
+            assert self.lacking(proposed.step), "held, and every required read was OK or is waived"
+            self.pass_over()
+            return
         if not proposed.granted:
             self.grants += 1
             self.append(
@@ -201,6 +215,7 @@ class World:
         assert grant is not None
         undo = isinstance(proposed, ReadyUndo)
         assert undo or not grant.ended
+        assert undo or not self.lacking(proposed.step), "a required read was neither OK nor waived"
         assert (one.digest(), attempt) not in self.run.permits
         step = next(s for s in self.book.steps if s.id == one.step.partition(".")[0])
         if undo:
@@ -233,6 +248,40 @@ class World:
         else:
             words: dict[str, Word] = {"works": "OK", "lost": "IN DOUBT", "detached": "IN DOUBT", "refused": "REFUSED"}
             self.end(step.id, one, words.get(what, "FAILED"), untouched=what == "refused")
+
+    def lacking(self, step: str) -> list[str]:
+        """Required reads before a step that ended otherwise than OK, or never, and are not waived now. From the ledger alone."""
+        words: dict[str, str] = {}
+        waived: tuple[str, ...] = ()
+        for entry in self.entries:
+            match entry.event:
+                case StepEnded(step=ended, word=word):
+                    words[ended] = word
+                case GrantActivated():
+                    waived = entry.event.waived
+                case GrantEnded():
+                    waived = ()
+        order = [each.id for each in (*self.book.before, *self.book.steps)]
+        before = order[: order.index(step)]
+        required = [each.id for each in (*self.book.before, *self.book.steps) if each.required and each.mode == "read"]
+        return [each for each in required if each in before and words.get(each) != "OK" and each not in waived]
+
+    def pass_over(self) -> None:
+        """Nobody writes now: some or all of what lacks is waived under a new grant, or a person ends the run."""
+        if self.chance("waive", "stop") == "stop":
+            self.stop()
+            return
+        event("waived")
+        if self.run.grant is not None and not self.run.grant.ended:
+            self.append(GrantEnded(run="R", grant=self.run.grant.id, reason="GIVEN_BACK"))
+        self.grants += 1
+        waived = self.data.draw(st.frozensets(st.sampled_from(["up", "look", "check"]), min_size=1))
+        self.append(
+            GrantActivated(
+                run="R", grant=f"G{self.grants}", plan_digest="d", incident="", signed_by=(), until_ms=0, acts=6,
+                nonce=f"n{self.grants}", waived=tuple(sorted(waived)),
+            )
+        )  # fmt: skip
 
     def end(self, step: str, one: Act, word: Word, untouched: bool = False) -> None:
         state = self.run.act(one.id)
@@ -269,6 +318,11 @@ class World:
         self.append(Probed(run="R", step=step, act=act_id, found=found, why="so"))
 
     def decided(self, proposed: NeedsDecision) -> None:
+        step = next((s for s in (*self.book.before, *self.book.steps) if s.id == proposed.step), None)
+        if step is not None and step.required:
+            grant = self.run.grant
+            waived = grant is not None and not grant.ended and step.id in grant.waived
+            assert ("skip" in proposed.choices) == waived, "a required step may be left out only where that was signed"
         choice = self.chance(*proposed.choices)
         self.append(Answered(run="R", step=proposed.step, answer=choice))
         if choice == "undo":

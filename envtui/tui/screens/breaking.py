@@ -10,11 +10,11 @@ from envtui.engine.runner import RunTask
 from envtui.rules import break_glass
 from envtui.rules.refusals import refuse
 
-from ..framed import FramedScreen
 from ..moments import moment
+from .waiving import Waiving
 
 
-class Breaking(FramedScreen):
+class Breaking(Waiving):
     """What the screen of a request can do when no signature comes. It has the fields `incident`, `reason` and `ttl`."""
 
     run_task: RunTask
@@ -93,7 +93,13 @@ class Breaking(FramedScreen):
         self._asking = True
         try:
             await session.ask_write(
-                self.run_task, incident, reason, ttl_ms, waiting=self.envtui.hands, break_glass=True
+                self.run_task,
+                incident,
+                reason,
+                ttl_ms,
+                waiting=self.envtui.hands,
+                break_glass=True,
+                waivers=self.waivers,
             )
             self._block = ""  # it is the new request's from now on
             grant = await session.access.activate(self.run_task)

@@ -24,6 +24,7 @@ from envtui.engine.runner import RunTask
 from ..dialogs.choose import Choose
 from ..dialogs.prompt import Prompt
 from ..framed import words
+from ..gathering import Gathering
 from ..moments import moment
 from .asked import asked as asked_of
 from .breaking import Breaking
@@ -40,6 +41,7 @@ class EscalateScreen(Breaking):
         ("f2", "beside", "beside me"),
         ("f3", "paste_answer", "paste"),
         ("f4", "break_glass", "break glass"),
+        ("f5", "waive", "waive"),
     ]
     CSS = """
     EscalateScreen Input { border: none; background: $tone-line; height: 1; padding: 0 1; margin: 0 0 1 0; }
@@ -52,6 +54,7 @@ class EscalateScreen(Breaking):
         self.run_task = task
         self._block = ""
         self._asking = False
+        self._gathering = Gathering()
 
     def body(self) -> ComposeResult:
         session = self.envtui.session
@@ -76,6 +79,7 @@ class EscalateScreen(Breaking):
             yield Input(placeholder="what is wrong and what this will do", id="reason")
             yield Static(f"for (at most {policy.grant.max})", classes="label")
             yield Input(value=policy.grant.max, id="ttl")
+            yield Static("", id="waivers")
             yield Static("", id="request")
             yield Static(describe(_writes(self.run_task)), id="plan")
 
@@ -136,7 +140,8 @@ class EscalateScreen(Breaking):
         asked, active = asked_of(self.run_task) is not None, self.run_task.run.write_active
         back = ("esc", "back")
         broken = (("F4", "break glass"),) if self.may_break() else ()
-        form = (("tab", "next field"), ("enter", "next; ask"), *broken, back)
+        waives = (("F5", "waive"),) if self.may_waive() else ()
+        form = (("tab", "next field"), ("enter", "next; ask"), *waives, *broken, back)
         waits = (("F1", "copy"), ("F2", "beside me"), ("F3", "paste"), *broken, back, ("?", "help"))
         keys = (back, ("?", "help")) if active else waits if asked else form
         parts: list[tuple[str, str]] = []
@@ -199,7 +204,7 @@ class EscalateScreen(Breaking):
                 except ValueError as error:
                     raise UsageError(f"{error}.", "Write it like 30m.") from error
                 _, self._block = await session.ask_write(
-                    self.run_task, incident, reason, ttl_ms, waiting=self.envtui.hands
+                    self.run_task, incident, reason, ttl_ms, waiting=self.envtui.hands, waivers=self.waivers
                 )
                 await self._activate_if_signed()
             finally:
@@ -236,9 +241,13 @@ class EscalateScreen(Breaking):
         session = self.envtui.session
         if not text or session is None:
             return
+        whole, missing = self._gathering.take(text)
+        if missing:
+            self.envtui.tell(missing)
+            return
 
         async def receive() -> None:
-            event = await session.access.receive(self.run_task, text)
+            event = await session.access.receive(self.run_task, whole)
             if isinstance(event, SignOffRefused):
                 self.envtui.say(event.why)
                 return
