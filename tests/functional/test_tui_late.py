@@ -9,7 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "servers"))  # its kits name each other without a package
 
-from envtui.core.events import ActIntended, LateAccepted
+from textual.widgets import Input
+
+from envtui.core.events import ActIntended, LateAccepted, StepEnded
 from envtui.rules.proposals import NeedsAnswer, ReadyWrite
 from envtui.tui.screens.run import RunScreen
 from tests.functional.test_tui_mending import Desk, desk
@@ -97,3 +99,42 @@ async def test_a_fixed_value_that_changed_is_said_and_not_offered(kit: Kit) -> N
         assert at.where == "RunScreen"
         assert "v is fixed" in at.said
     assert not [e for e in kit.events(ActIntended) if e.mode == "write"]
+
+
+async def test_a_required_read_is_waived_on_the_screen_that_asks_and_left_out(kit: Kit) -> None:
+    kit.book(
+        "  - {id: rate, kind: ssh, argv: ['false'], required: true}\n"
+        f"  - {{id: put, kind: ssh, mode: write, repeatable: true, argv: [touch, {kit.folder}/made-it]}}\n"
+    )
+    kit.trust()
+    async with desk(kit) as at:
+        session = at.app.session
+        assert session is not None
+        task = await session.start(session.plan("book", {}))
+        at.app.run_task = task
+        at.app.push_screen(RunScreen(task))
+        await at.screen("RunScreen")
+        await at.press("s")
+        assert "rate is required: e asks to waive it" in at.said
+        await at.press("e")
+        await at.screen("EscalateScreen")
+        await at.press("f5")
+        await at.screen("Choose")
+        await at.press("enter")
+        await at.screen("Prompt")
+        await at.press(*"customers say it", "enter")
+        await at.screen("EscalateScreen")
+        assert "WAIVED  rate: customers say it" in at.shown, at.shown
+        at.app.screen.query_one("#reason", Input).value = "the tests need it"
+        at.app.screen.query_one("#ttl", Input).focus()
+        await at.press("enter")
+        await at.until(lambda: task.run.write_active, "write access")
+        await at.press("escape")
+        await at.screen("RunScreen")
+        await at.press("s")
+        await at.screen("Prompt")
+        await at.press("enter")
+        await at.idle()
+        assert isinstance(task.next, ReadyWrite)
+        assert not task.next.held
+    assert [e.why for e in kit.events(StepEnded)] == ["waived: customers say it"]

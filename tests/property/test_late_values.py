@@ -189,3 +189,16 @@ def test_what_was_let_pass_under_another_grant_or_for_another_act_counts_for_not
         accepted=frozenset({("H", act.id, "v", value), ("G", "s@other", "v", value), ("G", act.id, "w", value)})
     )
     assert grants.why_not(mine, act, 1, past, 1, 1, {"v": value}) is not None
+
+
+def test_no_persons_word_lets_another_value_into_a_fixed_slot() -> None:
+    slot = Slot(name="v", type="string", pattern="[a-z]+", max_length=9, fixed=True)
+    mine, act = grant(slot, {"v": "one"}), plan(slot).writes[0]
+    past = Past(accepted=frozenset({("G", act.id, "v", "two")}))
+    assert grants.why_not(mine, act, 1, past, 1, 1, {"v": "one"}) is None
+    refusal = grants.why_not(mine, act, 1, past, 1, 1, {"v": "two"})
+    assert refusal is not None
+    assert refusal.code == "fixed"
+    loose = grant(msgspec.structs.replace(slot, fixed=False), {"v": "one"})
+    act = plan(msgspec.structs.replace(slot, fixed=False)).writes[0]
+    assert grants.why_not(loose, act, 1, past, 1, 1, {"v": "two"}) is None
