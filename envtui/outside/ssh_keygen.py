@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,9 @@ SIGN_SECONDS: Final = 60.0
 
 ASK_SECONDS: Final = 120.0
 """How long a person has to type a passphrase or a PIN, and to touch the key after it."""
+
+REMEMBERED: Final = 256
+"""Signatures that one verifier remembers to hold."""
 
 VERIFY_SECONDS: Final = 10.0
 _GRACE: Final = 2.0  # seconds in which ssh-keygen puts the terminal's echo back before it is killed
@@ -204,6 +208,7 @@ class KeygenVerifier:
 
     def __init__(self, roster: Roster, clock: Clock, keygen: Keygen) -> None:
         self._roster, self._clock, self._keygen = roster, clock, keygen
+        self._held: dict[bytes, None] = {}
 
     async def verify(self, namespace: str, message: bytes, armoured: str) -> Signature:
         """Who signed. Raises Refused with the reason: unknown or revoked key, namespace, time, altered."""
@@ -230,6 +235,21 @@ class KeygenVerifier:
         return Signature(principal=line.principal, key=line.key, touched=said.touched)
 
     async def _holds(self, line: RosterLine, namespace: str, message: bytes, armoured: str) -> bool:
+        """Whether the mathematics hold. That stays so, and is asked once: a request is verified when an answer comes, when
+        it is looked at, and when it begins. Who may sign, and when, is looked at each time."""
+        asked = sha256()
+        for part in (line.principal.encode(), line.key.encode(), namespace.encode(), message, armoured.encode()):
+            asked.update(len(part).to_bytes(8, "big") + part)
+        if asked.digest() in self._held:
+            return True
+        if not await self._asked(line, namespace, message, armoured):
+            return False
+        self._held[asked.digest()] = None
+        if len(self._held) > REMEMBERED:
+            del self._held[next(iter(self._held))]
+        return True
+
+    async def _asked(self, line: RosterLine, namespace: str, message: bytes, armoured: str) -> bool:
         await self._keygen.probe()
         from tempfile import TemporaryDirectory
 
