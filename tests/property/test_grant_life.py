@@ -1,4 +1,5 @@
-"""Any order of asking, signing, writing, undoing, ending, crashing and moving clocks, against one invariant:
+"""Any order of asking, signing, revoking, breaking the glass, reviewing, writing, undoing, ending, crashing and moving clocks,
+against one invariant:
 
 No write starts unless a grant that the people whom policy asks for signed covers exactly that act: a forward act while it is
 active, an undo within `undo_for` of what was done under it (or, while it is active, in its run); once for each attempt, never
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,13 +26,14 @@ from envtui.core.act import Act, Place, Plan, PlannedStep, SshCall, literal
 from envtui.core.canonical import canonical_record
 from envtui.core.environment import AccessPolicy, Person
 from envtui.core.errors import EnvtuiError, Refused
-from envtui.core.events import ActEnded, ActIntended, Entry, Event, GrantActivated, Resolved
+from envtui.core.events import ActEnded, ActIntended, Entry, Event, GrantActivated, Resolved, SignedOff
 from envtui.core.ports import Head, Signature
+from envtui.engine import afterwards, revoking
 from envtui.engine.reinstating import orphaned, reinstate
 from envtui.rules import grants
 
 START, MINUTE = 1_770_000_000_000, 60_000
-TTL, UNDO_FOR = 30 * MINUTE, 15 * MINUTE
+TTL, UNDO_FOR, BROKEN = 30 * MINUTE, 15 * MINUTE, 10 * MINUTE
 
 
 def act(step: str, member: str, word: str = "go") -> Act:
@@ -61,7 +63,8 @@ def key(name: str) -> str:
     return "ssh-ed25519 " + base64.b64encode(name.encode().ljust(32)).decode()
 
 
-PEOPLE = {"asha": "approver", "meera": "approver", "ravi": "trainee"}
+PEOPLE = {"asha": "approver", "meera": "approver", "tom": "approver", "ravi": "trainee"}
+MAY_SIGN = {"meera", "tom"}  # asha asks
 SPACES = (namespace("request", "production"), namespace("approve", "production"))
 TERMS = Terms(
     environment="production",
@@ -69,6 +72,7 @@ TERMS = Terms(
         {
             "incident": {"tracker": "file", "path": "register"},
             "signoff": {"roles": ["approver"], "same_machine": "allowed"},
+            "break_glass": {"people": ["asha"], "max": "10m"},
         },
         AccessPolicy,
     ),
@@ -125,8 +129,13 @@ class Ledger:
     entries: list[Entry] = field(default_factory=list)
 
     async def append(self, event: Event) -> Entry:
-        self.entries.append(Entry(len(self.entries) + 1, self.clock.wall, event, "h"))
+        number = len(self.entries) + 1
+        mark = hashlib.sha256(f"{number} {self.clock.wall} {event}".encode()).hexdigest()
+        self.entries.append(Entry(number, self.clock.wall, event, mark))
         return self.entries[-1]
+
+    async def append_all(self, events: Sequence[Event]) -> list[Entry]:
+        return [await self.append(event) for event in events]
 
     async def read(self, run: str | None = None) -> list[Entry]:
         return list(self.entries)
@@ -153,6 +162,7 @@ class Granted:
     signed: bool
     wall: int
     boot: int
+    ttl: int = TTL
     ours: bool = True  # activated by the process that lives
     over: bool = False
     revoked: bool = False
@@ -167,6 +177,14 @@ def now(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except StopIteration as done:
         return done.value
     raise AssertionError("it waits")
+
+
+def quiet(said: str) -> None:
+    """For signers that need nobody's hand."""
+
+
+class Held:
+    def release(self) -> None: ...
 
 
 attempts = st.sampled_from([1, 1, 1, 1, 1, 2, 2, 3, 0])
@@ -189,6 +207,9 @@ class Life(RuleBasedStateMachine):
         self.model: dict[str, Granted] = {}
         self.signers: dict[str, set[str]] = {}
         self.asked: tuple[str, str] = ("", "")
+        self.broken: set[str] = set()  # requests that ask nobody else
+        self.owed: dict[str, frozenset[str]] = {}  # request -> what was owed when it was made
+        self.debts: set[str] = set()
         self.used: set[tuple[str, str, int]] = set()
         self.unknown: set[tuple[str, int]] = set()
 
@@ -199,30 +220,93 @@ class Life(RuleBasedStateMachine):
     # --- people ---
 
     @rule(
-        what=st.sampled_from(["ask", "sign", "activate"]),
-        who=st.sampled_from(["meera", "asha", "ravi"]),
+        what=st.sampled_from(["ask", "break", "sign", "sign", "revoke", "review", "activate"]),
+        who=st.sampled_from(["meera", "tom", "asha", "ravi"]),
         verdict=st.sampled_from(["approve"] * 3 + ["deny"]),
     )
     def people(self, what: str, who: str, verdict: str) -> None:
         match what:
             case "ask":
                 self.ask()
+            case "break":
+                self.ask(broken=True)
+            case "revoke":
+                self.revoke(who)
+            case "review":
+                self.review(who, "ratify" if verdict == "approve" else "dispute")
             case "sign":
                 self.sign(who, verdict)
             case _:
                 self.activate()
 
-    def ask(self) -> None:
+    def ask(self, broken: bool = False) -> None:
+        why = "it answers 403 to all, and nobody with a key answers"
+        asking = use.ask(
+            PLAN, "INC-1", why, 0, signer=Hashing("asha"), waiting=quiet, break_glass=broken, **self.around
+        )
         try:
-            request, block = now(
-                use.ask(
-                    PLAN, "INC-1", "it answers 403 to all", TTL, signer=Hashing("asha"), waiting=print, **self.around
+            request, block = now(asking)
+        except Refused:
+            assert not self.register.open or (broken and self.debts)
+            return
+        assert not (broken and self.debts)
+        self.asked = (request.id, block)
+        self.owed[request.id] = frozenset(self.debts)
+        if broken:
+            self.broken.add(request.id)
+
+    def revoke(self, who: str) -> None:
+        """By signature, of what was asked for last, whether it was activated or not."""
+        if not self.asked[1]:
+            return
+        verifier = Hashing()
+        try:
+            _, block = now(
+                revoking.sign(
+                    self.asked[1],
+                    terms=TERMS,
+                    signer=Hashing(who),
+                    verifier=verifier,
+                    tracker=self.register,
+                    clock=self.clock,
+                    waiting=quiet,
                 )
             )
-        except Refused:
-            assert not self.register.open
+            said = now(
+                use.receive(block, "RUN1", terms=TERMS, verifier=verifier, journal=self.ledger, clock=self.clock)
+            )
+        except EnvtuiError:
+            assert who == "ravi"
             return
-        self.asked = (request.id, block)
+        assert isinstance(said, SignedOff)
+        assert who != "ravi"
+        self.signers.setdefault(self.asked[0], set()).add("no")
+        if self.asked[0] in self.model:
+            known = self.model[self.asked[0]]
+            known.over = known.revoked = True
+
+    def review(self, who: str, verdict: Any) -> None:
+        verifier = Hashing()
+        shared = {"terms": TERMS, "verifier": verifier, "journal": self.ledger}
+        try:
+            _, block = now(
+                afterwards.record("RUN1", signer=Hashing("asha"), hold=lambda run: Held(), waiting=quiet, **shared)
+            )
+            judged = afterwards.judge(
+                now(afterwards.read(block, terms=TERMS, verifier=verifier)),
+                verdict,
+                terms=TERMS,
+                signer=Hashing(who),
+                tracker=self.register,
+                clock=self.clock,
+                waiting=quiet,
+                reason="looked at it",
+            )
+            said = now(afterwards.take(now(judged), "RUN1", clock=self.clock, **shared))
+        except EnvtuiError:
+            return
+        assert who in MAY_SIGN
+        self.debts.discard(said.request)
 
     def sign(self, who: str, verdict: str) -> None:
         if not self.asked[1]:
@@ -235,7 +319,7 @@ class Life(RuleBasedStateMachine):
                     self.asked[1], replan=lambda request: PLAN, verifier=verifier, tracker=self.register, **shared
                 )
             )
-            answer = now(use.sign(review, verdict, signer=Hashing(who), waiting=print, **shared))
+            answer = now(use.sign(review, verdict, signer=Hashing(who), waiting=quiet, **shared))
             now(use.receive(answer, "RUN1", verifier=verifier, journal=self.ledger, **shared))
         except EnvtuiError:
             return
@@ -250,8 +334,14 @@ class Life(RuleBasedStateMachine):
         assert self.register.open
         assert grant.id not in self.model
         self.held.append(grant)
-        signed = self.signers.get(grant.id, set()) == {"meera"}
-        self.model[grant.id] = Granted(signed, self.clock.wall, self.clock.boot)
+        said, broken = self.signers.get(grant.id, set()), grant.id in self.broken
+        people = 0 if broken else 2 if self.owed[grant.id] else 1
+        signed = said <= MAY_SIGN and len(said) >= people and self.debts <= self.owed[grant.id]
+        assert signed
+        assert not (broken and self.debts)
+        self.model[grant.id] = Granted(signed, self.clock.wall, self.clock.boot, BROKEN if broken else TTL)
+        if broken:
+            self.debts.add(grant.id)
 
     @initialize()
     def begin(self) -> None:
@@ -355,8 +445,8 @@ class Life(RuleBasedStateMachine):
         assert known.ours
         assert not known.over
         assert self.register.open
-        assert self.clock.wall - known.wall + what.timeout * 1000 <= TTL
-        assert self.clock.boot - known.boot + what.timeout * 1000 <= TTL
+        assert self.clock.wall - known.wall + what.timeout * 1000 <= known.ttl
+        assert self.clock.boot - known.boot + what.timeout * 1000 <= known.ttl
         known.done.add(what.id)
         if ends:
             self.intended(what, attempt)
@@ -375,14 +465,14 @@ class Life(RuleBasedStateMachine):
         if known.done and likely:
             forward = data.draw(st.sampled_from(sorted(known.done)))
             what = next(undo for undo, takes_back in TAKES_BACK.items() if takes_back.id == forward)
-        active = known.ours and not known.over and self.register.open and self.clock.wall - known.wall < TTL
+        active = known.ours and not known.over and self.register.open and self.clock.wall - known.wall < known.ttl
         if not self.permitted(use.spend_undo, grant, what, attempt):
             return
         assert what in UNDO
         assert not known.revoked
         assert not known.closed
-        assert self.clock.wall - known.wall + what.timeout * 1000 <= TTL + UNDO_FOR
-        assert not known.ours or self.clock.boot - known.boot + what.timeout * 1000 <= TTL + UNDO_FOR
+        assert self.clock.wall - known.wall + what.timeout * 1000 <= known.ttl + UNDO_FOR
+        assert not known.ours or self.clock.boot - known.boot + what.timeout * 1000 <= known.ttl + UNDO_FOR
         done = set().union(*(other.done for other in self.model.values())) if active else known.done
         assert TAKES_BACK[what].id in done
         assert not any(id_ == TAKES_BACK[what].id for id_, _ in self.unknown)
@@ -476,3 +566,35 @@ def test_a_whole_life_is_possible() -> None:
         (UNDO[0].digest(), 1),
     ]
     assert [entry.event.acts for entry in life.ledger.entries if isinstance(entry.event, GrantActivated)] == [3]
+
+
+def test_a_life_after_break_glass_is_possible() -> None:
+    life = Life()
+
+    class First:
+        def draw(self, strategy: Any) -> Any:
+            return strategy.elements[0]
+
+    first: Any = First()
+    life.ask(broken=True)
+    life.activate()
+    life.write(first, FORWARD[0], 1, True)
+    broken = set(life.model)
+    assert life.debts == broken
+    life.the_process_dies(5, first)
+    life.ask()
+    life.sign("meera", "approve")
+    life.activate()
+    assert set(life.model) == broken  # one more has to sign while nobody has looked
+    life.sign("tom", "approve")
+    life.activate()
+    assert len(life.model) == 2
+    life.review("asha", "ratify")
+    life.review("ravi", "ratify")
+    assert life.debts
+    life.review("meera", "dispute")
+    assert not life.debts
+    life.in_order()
+    life.revoke("tom")
+    life.write(first, FORWARD[1], 1, True)
+    assert [one[1] for one in life.used] == [FORWARD[0].digest()]
