@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from envtui.core.events import ActEnded, PermitSpent
 from envtui.engine.session import EnvironmentSession
+from tests.servers.sshd import Server, Servers
 from tests.servers.world_kit import NAME, Kit, cluster, database, kit_sql, machines, one, until
 
 __all__ = ["cluster", "database", "kit_sql", "machines", "one"]  # fixtures
@@ -129,3 +133,75 @@ def test_a_fault_in_the_middle_of_a_write_shows_it_nowhere(kit: Kit) -> None:
     assert WRITES not in done.stdout + done.stderr
     assert WRITES.encode() not in on_disk(kit)
     assert not [event for event in kit.events(ActEnded) if event.act.startswith("change")]
+
+
+TOKEN = "t0ken-of-writes-8d1e"
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Says who it is, and gives back whatever it was told, the token too: the worst that a service can do."""
+
+    state = "before"
+    seen: list[str]
+
+    def do_GET(self) -> None:
+        self.answer("staging" if self.path == "/identity" else type(self).state)
+
+    def do_PUT(self) -> None:
+        token = self.headers.get("Authorization", "")
+        type(self).seen.append(token)
+        type(self).state = "after"
+        self.answer(f"thank you for {token}, that is {base64.b64encode(token.encode()).decode()}")
+
+    def answer(self, text: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *said: object) -> None:
+        """Nothing on stderr."""
+
+
+@pytest.fixture
+def kit_http(tmp_path: Path, machines: Servers, one: Server) -> Iterator[Kit]:
+    """A service whose write token is in a file, and that gives it back."""
+    Echo.seen, Echo.state = [], "before"
+    service = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    serving = threading.Thread(target=service.serve_forever, daemon=True)
+    serving.start()
+    kit = Kit(tmp_path, machines, one)
+    secret = tmp_path / "token"
+    secret.write_text(TOKEN + "\n")
+    secret.chmod(0o600)
+    kit.credentials = (
+        "  told: {kind: http, access: read, header: X-Nobody, secret: env:NOBODY}\n"
+        f'  tells: {{kind: http, access: write, header: Authorization, secret: "file:{secret}"}}\n'
+    )
+    kit.more["NOBODY"] = "nobody"
+    kit.targets["api"] = (
+        f'kind: http, base: "http://127.0.0.1:{service.server_port}", read: told, write: tells,'
+        " identity: {path: /identity, expect: staging}"
+    )
+    kit.manifest()
+    kit.book(
+        "  - id: change\n    kind: http\n    target: api\n    mode: write\n    method: PUT\n    path: /state\n"
+        "    undo: {kind: http, method: PUT, path: /state}\n"
+        "    probe: {path: /state, applied: {value: after}, absent: {value: before}}\n"
+    )
+    yield kit
+    service.shutdown()
+    service.server_close()
+    serving.join(30)
+
+
+def test_the_token_of_a_service_is_on_its_way_to_it_and_nowhere_else(kit_http: Kit) -> None:
+    block = kit_http.request("book")
+    argv = kit_http.argv("run", NAME, "book", "--grant", str(block), "--json")
+    done = subprocess.run(argv, env=kit_http.variables, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert Echo.seen == [TOKEN]
+    for kept in (done.stdout.encode(), done.stderr.encode(), on_disk(kit_http)):
+        assert TOKEN.encode() not in kept
+        assert base64.b64encode(TOKEN.encode()) not in kept
+    assert b"thank you for" in on_disk(kit_http)
