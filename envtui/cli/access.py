@@ -10,6 +10,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import msgspec
 
@@ -70,6 +71,7 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--deny", action="store_true", help="answer no")
         parser.add_argument("--reason", default="", metavar="TEXT", help="said with the answer")
         parser.add_argument("--yes", action="store_true", help="do not ask for the environment's name to be typed")
+        parser.add_argument("--plain", action="store_true", help="line by line, without a screen")
         parser.add_argument(
             "--key",
             default="",
@@ -114,6 +116,10 @@ def run(verb: str, args: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     if verb == "incident":
         return _incident(args)
+    if verb == "sign" and not (args.plain or args.yes or args.deny or args.reason) and sys.stdin.isatty() and sys.stdout.isatty():
+        # By name: the two doors do not know each other, they only stand beside each other.
+        code: int = import_module("envtui.tui.signing").start(args.environment, args.key)
+        return code
     return asyncio.run(_request(args) if verb == "request" else _sign(args))
 
 
@@ -190,6 +196,8 @@ async def asked(session: EnvironmentSession, plan: Plan, args: argparse.Namespac
     _say(
         f"Request {request.id} for run {request.run}, {len(plan.writes)} writes, valid until {reading.moment(request.expires_ms)}."
     )
+    if request.incident.why:
+        _say(f"{request.incident.id} is unverified: {request.incident.why}")
     if request.break_glass:
         _say(f"Nobody else signs it. Afterwards it is reviewed: envtui review {request.environment} {request.run}")
     elif must:
@@ -263,6 +271,8 @@ def _show(review: Review) -> None:
     for label, text in reading.lines(review.request, review.incident, review.plan):
         _say(f"{'' if label == before else label:<12} {text}")
         before = label
+    for number, line in enumerate(review.last):
+        _say(f"{'' if number else 'Last run':<12} {line}")
     for line in review.edited:
         _say(f"{'':<12} {line}")
     for difference in review.differences:

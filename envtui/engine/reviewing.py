@@ -33,6 +33,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     incident: Incident  # as the approver's own client saw it
     refusals: tuple[Refusal, ...] = ()
     differences: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()  # the last run of this book in the reader's own ledger, and what is another since
     edited: tuple[str, ...] = ()  # of a book that came along: clean lines, how it differs from the approver's own
 
     @property

@@ -12,16 +12,19 @@ import asyncio
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from envtui.core.access import Grant, Permit, Request, Terms, Waiver
 from envtui.core.act import Act, Plan
 from envtui.core.errors import EnvtuiError, NeedsWrite, Refused, UsageError
-from envtui.core.events import Entry, GrantEnded, PermitSpent, SignedOff, SignOffRefused
+from envtui.core.events import Entry, GrantEnded, PermitSpent, SignedOff, SignOffRefused, run_of
 from envtui.core.ports import Journal
-from envtui.rules import late
+from envtui.rules import last_run, late
 from envtui.rules.break_glass import review_by_ms
 from envtui.rules.grants import NO_VALUES
 from envtui.rules.past import past
 from envtui.rules.run import fold
+from envtui.rules.shows import shows
 
 from . import access
 from .keeping import Keeper
@@ -94,7 +97,7 @@ class WriteAccess:
 
     async def review(self, block: str) -> access.Review:
         """What an approver needs to see of a request, computed from this checkout."""
-        return await access.review(
+        found = await access.review(
             block,
             terms=self.terms,
             replan=self._replan,
@@ -103,6 +106,14 @@ class WriteAccess:
             clock=self._ways.clock,
             compare=self._planning.bringing.compare if self._planning is not None else access.same,
         )
+        return msgspec.structs.replace(found, last=await self._last(found.plan)) if found.plan is not None else found
+
+    async def _last(self, plan: Plan) -> tuple[str, ...]:
+        journal = self._ways.journal
+        begun = last_run.started(await journal.find(f'"book":"{plan.book}"'), plan.book, plan.run)
+        entries = await journal.read(run_of(begun.event)) if begun is not None else ()
+        shown = {act.id: self._ways.masked(shows(act)) for s in plan.steps for act in (*s.acts, *s.undo, *s.probe)}
+        return last_run.lines(begun, entries, plan, shown)
 
     async def sign(
         self,

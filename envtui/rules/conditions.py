@@ -227,7 +227,9 @@ def of_incident(incident: Incident, terms: Terms, now_ms: int, asked_for: str) -
         re.fullmatch(policy.pattern, asked_for) is not None and len(asked_for) <= 64,
         "incident",
         f"{asked_for[:64]!r} is not an incident's id here ({policy.looks}).",
-        f"Record the incident first: envtui incident open {terms.environment} --title TEXT",
+        f"Record the incident first: envtui incident open {terms.environment} --title TEXT"
+        if policy.tracker == "file"
+        else "Name it as its tracker does.",
     )
     found.unless(
         incident.id == asked_for,

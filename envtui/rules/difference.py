@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+
+import msgspec
 
 from envtui.core.access import Request
-from envtui.core.act import Plan
+from envtui.core.act import Plan, Value
 from envtui.core.canonical import canonical
 
 from .grants import targets_of
@@ -43,10 +46,18 @@ def of_plans(request: Request, sent: str, mine: Plan) -> tuple[str, ...]:
         theirs, here = ({key: value for key, value in each.items() if key != "book_sha256"} for each in both)
         found.append(first_difference(theirs, here, "plan") or first_difference(*both, "plan"))
     else:
+        theirs_in, mine_in = (
+            {k: msgspec.to_builtins(v) for k, v in sorted(given)} for given in (request.inputs.items(), mine.inputs)
+        )
+        found.append(first_difference(theirs_in, mine_in, "inputs"))
         found.append(
             first_difference(dict(sorted(request.targets.items())), dict(sorted(targets_of(mine).items())), "targets")
         )
     return tuple(one for one in found if one) or ("Ask for the request with --full: it says which step differs.",)
+
+
+def _plain(inputs: Iterable[tuple[str, Value]]) -> dict[str, object]:
+    return {name: msgspec.to_builtins(value) for name, value in sorted(inputs, key=lambda each: each[0])}
 
 
 def _short(value: object) -> str:

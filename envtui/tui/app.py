@@ -209,6 +209,10 @@ class EnvtuiApp(App[int]):
                 return
             self.session.subscribe(self.changed)
             self.work(self._look())
+        self.opened()
+
+    def opened(self) -> None:
+        """An environment was opened: show what there is to do in it."""
         from .screens.runbooks import RunbooksScreen
 
         self.push_screen(RunbooksScreen())

@@ -597,6 +597,12 @@ async def test_the_form_says_what_an_incident_looks_like_and_keeps_the_cursor_on
         await at.press("enter")
         await at.until(lambda: at.text("#found").startswith("open · sev1 · 403 · "), "the incident")
         assert at.app.screen.query_one("#reason").has_focus
+        (tmp_path / "registers").rename(tmp_path / "gone")  # it does not answer: one may ask, and more people sign
+        field.focus()
+        await at.press("enter")
+        await at.until(lambda: "Unverified, which needs 2 signatures" in at.text("#found"), "no answer")
+        assert "cannot be read" in at.text("#found")
+        assert at.app.screen.query_one("#reason").has_focus
         at.app.screen.query_one("#ttl", Input).value = "soon"
         at.app.screen.query_one("#ttl", Input).focus()
         await at.press("enter")

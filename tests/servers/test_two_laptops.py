@@ -215,3 +215,22 @@ def test_a_checkout_that_changes_after_the_signature_gets_nothing(laptops: tuple
     grant.write_text(request + answer)
     done = asha("run", *BOOK, "--grant", str(grant), *ANSWERS, code=None)
     refused(done, "is not the one here", "What was signed is what runs")
+
+
+def test_an_approver_sees_what_is_another_since_the_last_run(lab: Lab, laptops: tuple[Laptop, Laptop]) -> None:
+    """As far as their own ledger knows."""
+    asha, meera = laptops
+    incident = opened(asha)
+    first = meera("sign", "production", "--yes", stdin=asked(asha, incident))
+    assert "Last run     never run here" in first.stderr
+    meera("run", *BOOK, "--answer", "cause=hand-over", "--answer", "hand-over=done", code=0)
+    same = meera("sign", "production", "--yes", stdin=asked(asha, incident))
+    assert "by meera, OK; " in same.stderr
+    for laptop in laptops:
+        laptop.edit(
+            "books/gateway/policy-revert.yaml",
+            "argv: [gatewayctl, policy, restore,",
+            "argv: [gatewayctl, policy, restore, --force,",
+        )
+    other = meera("sign", "production", "--yes", stdin=asked(asha, incident))
+    assert "gatewayctl policy restore --force" in other.stderr.partition("Last run")[2]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 from access_kit import NOW, DictTracker, MemoryJournal, World, act, make_keys, plan
-from access_steps import activated, asked, granted, received, reviewed, signed, spent, standing
+from access_steps import REASON, activated, around, asked, granted, received, reviewed, signed, spent, standing
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -104,21 +104,23 @@ async def test_the_same_answer_twice_is_one_entry(world: World) -> None:
 # --- self-approval: bytebase 19142, vault 19214, grr 389 ---
 
 
-async def test_nobody_approves_their_own_request(world: World) -> None:
+async def test_vault_19214_nobody_approves_their_own_request(world: World) -> None:
     review = await reviewed(world, await asked(world))
     with pytest.raises(Refused, match=r"asha asked .* cannot approve") as refused:
         await signed(world, review, "asha")
     assert "meera" in str(refused.value)
 
 
-async def test_a_second_key_is_not_a_second_person(world: World) -> None:
+async def test_grr_389_a_second_key_is_not_a_second_person(world: World) -> None:
     review = await reviewed(world, await asked(world))
     with pytest.raises(Refused, match="cannot approve"):
         await signed(world, review, "asha-second")
 
 
 @pytest.mark.parametrize(("who", "key"), [("asha", "asha"), ("asha", "asha-second"), ("meera", "asha")])
-async def test_a_self_made_sign_off_is_refused_by_the_requesters_client(world: World, who: str, key: str) -> None:
+async def test_bytebase_19142_a_self_made_sign_off_is_refused_by_the_requesters_client(
+    world: World, who: str, key: str
+) -> None:
     review = await reviewed(world, await asked(world))
     honest = paste.read(await signed(world, review), "approve")
     body = msgspec.structs.replace(
@@ -497,7 +499,7 @@ async def test_deny_after_approve_counts(world: World) -> None:
     assert (await standing(world)).state == "DENIED"
 
 
-async def test_one_person_with_two_keys_is_one_sign_off(world: World) -> None:
+async def test_awx_10610_one_person_with_two_keys_is_one_sign_off(world: World) -> None:
     world.policy = {"signoff": {"min": 2}}
     review = await reviewed(world, await asked(world))
     await received(world, await signed(world, review, "meera"))
@@ -587,3 +589,25 @@ async def test_the_tracker_is_asked_before_each_write(world: World) -> None:
     assert len(asked_for) == 3  # at request, by the approver, at activation
     await spent(world, grant)
     assert len(asked_for) == 4
+
+
+async def test_team_279_the_end_of_one_grant_leaves_the_other(world: World) -> None:
+    """Two runs, two grants at once, of the same plan for the same targets; and the second ends after the first."""
+    held = []
+    for run in ("RUN1", "RUN2"):
+        made = plan(run=run)
+        _, block = await use.ask(
+            made, "INC-1001", REASON, 0, signer=world.keys.signer("asha"), waiting=world.waited.append, **around(world)
+        )
+        answer = await signed(world, await reviewed(world, block))
+        await use.receive(
+            answer, run, terms=world.terms(), verifier=world.verifier, journal=world.journal, clock=world.clock
+        )
+        held.append(await use.activate(run, plan=made, verifier=world.verifier, **around(world)))
+    first, second = held
+    await use.end(first, "REVOKED", journal=world.journal)
+    with pytest.raises(Refused):
+        await spent(world, first)
+    assert (await spent(world, second)).grant == second.id
+    with pytest.raises(Refused):
+        await spent(world, first, attempt=2)

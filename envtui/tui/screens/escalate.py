@@ -15,10 +15,10 @@ from textual.containers import VerticalScroll
 from textual.widgets import Input, Static
 
 from envtui.core.act import Plan
-from envtui.core.errors import EnvtuiError, UsageError
+from envtui.core.errors import EnvtuiError, Unreachable, UsageError
 from envtui.core.events import SignOffRefused
 from envtui.core.shape import seconds
-from envtui.core.text import clean
+from envtui.core.text import clean, clean_line
 from envtui.engine.runner import RunTask
 
 from ..dialogs.choose import Choose
@@ -178,11 +178,17 @@ class EscalateScreen(Breaking):
             return not policy.required
         try:
             incident = await session.ways.tracker.lookup(name)
+        except Unreachable as error:  # one may ask nevertheless: more people sign then
+            must = max(2, session.environment.access.signoff.min)
+            unsure = f"Unverified{f', which needs {must} signatures' if policy.required else ''}: {error}"
+            found.update(words((clean_line(unsure, 400) + "\n", "$tone-wait")))
+            return True
         except EnvtuiError as error:
-            found.update(words((clean(str(error), 400) + "\n", "$tone-bad")))
+            found.update(words((clean_line(str(error), 400) + "\n", "$tone-bad")))
             return False
         tone = "$tone-good" if incident.state == "open" else "$tone-bad"
-        facts = (clean(incident.severity, 40), clean(incident.title, 200), clean(incident.tracker, 60))
+        said = (incident.severity, incident.title, incident.service, incident.tracker)
+        facts = [clean_line(fact, 200) for fact in said]
         found.update(
             words((incident.state, tone), ("".join(f" · {fact}" for fact in facts if fact.strip()) + "\n", "$tone-dim"))
         )
