@@ -116,7 +116,12 @@ def run(verb: str, args: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     if verb == "incident":
         return _incident(args)
-    if verb == "sign" and not (args.plain or args.yes or args.deny or args.reason) and sys.stdin.isatty() and sys.stdout.isatty():
+    if (
+        verb == "sign"
+        and not (args.plain or args.yes or args.deny or args.reason)
+        and sys.stdin.isatty()
+        and sys.stdout.isatty()
+    ):
         # By name: the two doors do not know each other, they only stand beside each other.
         code: int = import_module("envtui.tui.signing").start(args.environment, args.key)
         return code
