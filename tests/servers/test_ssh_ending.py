@@ -21,7 +21,7 @@ from sshd import SSHD, Server, Servers, servers
 from envtui.core.act import SecretRef
 from envtui.core.errors import Failed, InDoubt, Refused, TimedOut, Unreachable
 from envtui.core.ports import Fate, Started
-from envtui.outside.ssh import writing
+from envtui.outside.ssh import wrapper, writing
 from envtui.outside.ssh.writing import SshWriter
 
 pytestmark = [pytest.mark.servers, pytest.mark.skipif(SSHD is None, reason="NO sshd: nothing of SSH WAS TESTED")]
@@ -426,6 +426,20 @@ async def test_the_watch_ends_with_the_write(house: House) -> None:
     attempt = house.sent("gw", "true")
     await attempt.done(Collected(), keep=True)
     await until(lambda: not carrying(attempt.permit.id))
+
+
+async def test_a_watch_that_missed_the_end_ends_nobody(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "ALONE", 0.2)
+    monkeypatch.setattr(wrapper, "_RUN", wrapper._RUN.replace("kill -s TERM $envtui_k", ":"))
+    attempt = house.sent("gw", sh=f"sleep 300 & echo $! >{tmp_path}/pid", timeout=1.0)
+    await attempt.done(Collected(), keep=True)
+    left = int((tmp_path / "pid").read_text())
+    watch = [pid for pid in carrying(attempt.permit.id) if pid != left]
+    assert watch
+    await until(lambda: carrying(attempt.permit.id) == [left])
+    os.kill(left, signal.SIGKILL)
 
 
 async def test_a_write_whose_shell_is_killed_is_found_by_its_mark(house: House) -> None:

@@ -105,16 +105,20 @@ cat>&9||envtui_u ful;exec 9>&-;envtui_x=$(wc -c<&8);[ $envtui_x -eq $4 ]||envtui
 
 # Whoever waits for the command may be gone: then nobody ends it when its time is over, but this watch. It is ended with the
 # command, by a number that comes through a file, because the usual way to it needs a bang. It carries the permit, too.
+# A shell that has just been forked still has its parent's handlers, and forgets a signal that it gets then (dash): so the
+# watch begins before the traps of the shell that ends it, and its sleep is ended by KILL. mksh may lose one even so: where
+# the status is written, or the directory gone, nothing is ended.
+_LATE = '[ -f "$envtui_l/state" ]||exit;{ read -r envtui_x&&read -r envtui_x&&exit; }<"$envtui_l/state";'
 _WATCH = _joined("""
 (trap envtui_y=1 TERM;ENVTUI_ACT=$3 sleep SECONDS& jobs -p>"$envtui_l/watch";read -r envtui_x<"$envtui_l/watch";
-trap "kill $envtui_x;exit" TERM;[ "$envtui_y" = 1 ]&&{ kill $envtui_x;exit; };wait;
+trap "kill -s KILL $envtui_x;exit" TERM;[ "$envtui_y" = 1 ]&&{ kill -s KILL $envtui_x;exit; };wait;LATE
 trap "" TERM;kill -s TERM -- -$envtui_g;kill -s CONT -- -$envtui_g;ENVTUI_ACT=$3 sleep 10;kill -s KILL -- -$envtui_g
 )</dev/null >/dev/null 2>&1& jobs -p>"$envtui_l/err";read -r envtui_k<"$envtui_l/err";
-""")
+""").replace("LATE", _LATE)
 # A trap that is no ignored signal is gone in the command. What the shell says of a killed command is nobody's output.
 _RUN = _joined("""
-trap : HUP INT TERM PIPE;
-WATCH{ (envtui_c)>"$envtui_l/out" 2>"$envtui_l/err"INPUT;envtui_r=$?;echo $envtui_r>>"$envtui_l/state";
+WATCHtrap : HUP INT TERM PIPE;
+{ (envtui_c)>"$envtui_l/out" 2>"$envtui_l/err"INPUT;envtui_r=$?;echo $envtui_r>>"$envtui_l/state";
 [ "$envtui_k" ]&&kill -s TERM $envtui_k; } 2>/dev/null;
 """)
 _TELL = _joined(f"""
@@ -131,12 +135,12 @@ _WAITS = (
     + _WHO
     + _joined("""
 echo $envtui_x>"$envtui_l/state"&&printf .||exit 1;exec </dev/null >/dev/null 2>&1 6<&-;
-trap "" HUP;trap : INT TERM PIPE;
-envtui_z(){ kill $!;exit; };
-(trap envtui_z TERM;sleep $2& wait $!;trap "" TERM;
+trap "" HUP;
+envtui_z(){ kill -s KILL $!;exit; };
+(trap envtui_z TERM;sleep $2& wait $!;LATE trap "" TERM;
 kill -s TERM -- -$envtui_g;kill -s CONT -- -$envtui_g;sleep 10;kill -s KILL -- -$envtui_g)& envtui_k=$!;
-(envtui_c)>"$envtui_l/out" 2>"$envtui_l/err"INPUT;echo $?>>"$envtui_l/state";kill -s TERM $envtui_k
-""")
+trap : INT TERM PIPE;(envtui_c)>"$envtui_l/out" 2>"$envtui_l/err"INPUT;echo $?>>"$envtui_l/state";kill -s TERM $envtui_k
+""").replace("LATE", _LATE)
 )
 # $6 the seconds, $7 the above, coded, because it needs `$!`. In a session of its own where that can be had: sudo ends what is
 # left of its own. (Where systemd ends what a login leaves, KillUserProcesses, the account needs `loginctl enable-linger`.)
