@@ -62,6 +62,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     shown: str
     protection: str
     skew_ms: int | None = None  # how far its clock is ahead; None: it did not tell
+    lacks: tuple[str, ...] = ()  # what stands between it and the next level, a clause each
 
 
 class Reader(Protocol):

@@ -51,6 +51,7 @@ class Connection(msgspec.Struct, frozen=True):
     error: str = ""
     error_code: int = 0
     skew_ms: int | None = None  # how far its clock is ahead; None: it did not tell
+    lacks: tuple[str, ...] = ()  # what stands between it and the next level of protection
 
 
 class SessionStatus(msgspec.Struct, frozen=True):
@@ -344,8 +345,9 @@ class EnvironmentSession(Planning):
 
     def connected(self, shown: Shown, kind: str) -> None:
         """Remember what a connection showed."""
+        says = self.ways.masked(shown.shown)
         self._connections[(shown.target, shown.member)] = Connection(
-            shown.target, shown.member, kind, self.ways.masked(shown.shown), shown.protection, skew_ms=shown.skew_ms
+            shown.target, shown.member, kind, says, shown.protection, skew_ms=shown.skew_ms, lacks=shown.lacks
         )
         self._tell()
 
