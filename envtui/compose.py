@@ -160,10 +160,11 @@ class World(msgspec.Struct, frozen=True):
         from envtui.outside.ssh.ahead import Ahead
         from envtui.outside.ssh.known_hosts import KnownHosts
         from envtui.rules.places import places
+        from envtui.rules.protection import minimum
 
         secrets = ReferencedSecrets(self.config.secret_folders, self.config.commands, environ=self.variables)
         known = KnownHosts(tree.known_hosts, f"{tree.root}/known_hosts")
-        begun = Ahead(tree.environment, known, secrets.key_file)
+        begun = Ahead(tree.environment, known, secrets.key_file, lambda name: minimum(tree.environment, name)[1])
         found = places(tree.environment, target, "read", self.operator.name)
         for place in found[:1] if host == "any" else found:
             if host in ("all", "any", place.member):

@@ -35,6 +35,7 @@ from envtui.outside.system_clock import SystemClock
 from envtui.outside.trackers.of import tracker_of
 from envtui.outside.trees.files import unchanged
 from envtui.rules.places import places
+from envtui.rules.protection import minimum
 
 if TYPE_CHECKING:
     from envtui.outside.sql.connect import Connector
@@ -323,6 +324,7 @@ class _Doors(Mapping[str, Reader]):
             hosts=lambda target: places(environment, target, "read", self._operator),
             executor=self._executor,
             ahead=self._ahead,
+            least=lambda target: minimum(environment, target)[1],
         )
 
     def _sql(self, label: str) -> Connector:

@@ -46,7 +46,7 @@ async def _doctor(args: argparse.Namespace) -> int:
     world = World.of(os.environ)
     code = 0
     async with await world.open(args.environment) as session:
-        found = await session.look()
+        found = await session.look(thorough=True)
         for one in sorted(found, key=lambda c: (c.kind, c.target, c.member)):
             low = not one.error and not enough(session.environment, one.target, one.protection)
             sound = one.error_code if one.error else (6 if low else 0)

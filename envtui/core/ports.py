@@ -65,6 +65,15 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     lacks: tuple[str, ...] = ()  # what stands between it and the next level, a clause each
 
 
+@runtime_checkable
+class Probing(Protocol):
+    """A reader that finds out more about what protects reads than the environment asks for."""
+
+    async def probe(self, act: Act) -> Shown:
+        """Like `open`, and the whole truth in `protection` and `lacks`. Raises what `open` raises."""
+        ...
+
+
 class Reader(Protocol):
     """Connections with read credentials. Opening one asserts host key and identity before anything else is sent."""
 

@@ -15,6 +15,9 @@ from .environment import EnvironmentName
 from .shape import Duration, Name, Shape, StepId, Title
 
 ValueType = Literal["string", "int", "bool", "enum", "duration", "timestamp", "host", "ident", "secret", "path"]
+Need = Literal["network", "sockets", "root"]
+"""What a read on a host needs beyond the sandbox that holds it."""
+
 Argv = Annotated[tuple[str, ...], Meta(min_length=1)] | str
 """A list, or one string that is split into words without a shell."""
 
@@ -139,6 +142,7 @@ class _Doing(Shape, frozen=True, kw_only=True, rename={"as_": "as"}):
     target: Name | None = None
     host: str | None = None
     as_: str | None = None
+    needs: tuple[Need, ...] = ()
     timeout: Duration | None = None
     argv: Argv | None = None
     sh: str | None = None
@@ -180,7 +184,7 @@ class _Step(Shape, frozen=True, kw_only=True, tag_field="kind", rename={"if_": "
     target: Name | None = None
     host: str | None = None
     as_: str | None = None
-    needs: tuple[Literal["network", "sockets", "root"], ...] = ()
+    needs: tuple[Need, ...] = ()
     if_: str | None = None  # ${…} == literal, ${…} != literal
     next: str | None = None
     required: bool = False

@@ -20,7 +20,7 @@ from envtui.core.access import Operator, Permit, Request, Terms, Waiver
 from envtui.core.act import Act, HttpCall, Place, Plan, SqlCall, SshCall
 from envtui.core.errors import EnvtuiError, Unsound, UsageError
 from envtui.core.events import Entry, RunStarted, SessionOpened
-from envtui.core.ports import Hold, Shown
+from envtui.core.ports import Hold, Probing, Shown
 from envtui.core.runbook import Runbook
 from envtui.core.tree import Book, Tree
 from envtui.rules.places import places
@@ -309,21 +309,25 @@ class EnvironmentSession(Planning):
         plan = self.made(Book(runbook, "", "", ""), run, self.operator.name, date, {}, "")
         return await self.start(plan, unscripted=runbook)
 
-    async def look(self) -> tuple[Connection, ...]:
-        """Connect to every member of every target with read credentials, as `doctor` and the banner do."""
+    async def look(self, thorough: bool = False) -> tuple[Connection, ...]:
+        """Connect to every member of every target with read credentials, as `doctor` and the banner do.
+
+        `thorough`: find out about protection more than the environment asks for; it may leave a line in a host's log.
+        """
         members = [
             place
             for name in self.environment.targets
             for place in places(self.environment, name, "read", self.operator.name)
         ]
-        await asyncio.gather(*(self._look_at(place) for place in members))
+        await asyncio.gather(*(self._look_at(place, thorough) for place in members))
         return tuple(self._connections.values())
 
-    async def _look_at(self, place: Place) -> None:
+    async def _look_at(self, place: Place, thorough: bool) -> None:
         call = SshCall() if place.kind == "ssh" else SqlCall(text="") if place.kind == "sql" else HttpCall()
         key = (place.target, place.member)
         try:
-            shown = await self.ways.readers[place.kind].open(Act(step="look", mode="read", place=place, call=call))
+            reader, act = self.ways.readers[place.kind], Act(step="look", mode="read", place=place, call=call)
+            shown = await (reader.probe(act) if thorough and isinstance(reader, Probing) else reader.open(act))
             self.connected(shown, place.kind)
         except EnvtuiError as error:
             self._connections[key] = Connection(

@@ -32,6 +32,7 @@ class Doing(msgspec.Struct, frozen=True, kw_only=True):
     target: str | None = None
     host: str | None = None
     as_: str | None = None
+    needs: tuple[str, ...] = ()
     timeout: str | None = None
     argv: Argv | None = None
     sh: str | None = None
@@ -72,6 +73,8 @@ def doing_of(part: Undo | Probe | Until, step: Step, name: str) -> Doing:
         inherited = getattr(step, each)
         if inherited is not None and (each in ("target", "timeout") or part.target is None):
             found.setdefault(each, inherited)
+    if name == "until" and not part.needs:
+        found["needs"] = step.needs
     return Doing(where=f"step {step.id}, {name}", kind=kind, **found)
 
 

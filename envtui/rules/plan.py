@@ -222,6 +222,8 @@ class _Planner:
         if what.kind not in ("ssh", "sql", "http"):
             raise UsageError(f"{what.where}: {what.kind} cannot stand here.", "Use ssh, sql or http.")
         as_ = what.as_ if what.as_ is not None else defaults.as_ if what.kind == "ssh" else None
+        if "root" in what.needs:
+            as_ = as_ or "root"
         try:
             all_places = places(self.environment, target, mode, self.operator, as_)
         except UsageError as error:
@@ -272,6 +274,7 @@ class _Planner:
             mode=mode,
             place=place,
             call=call_of(what, mode, self.scope.at(place.member), self.files),
+            needs=tuple(sorted(set(what.needs))),
             timeout=seconds(what.timeout or self.book.defaults.timeout or f"{DEFAULT_TIMEOUT:.0f}s"),
         )
         if mode == "write":

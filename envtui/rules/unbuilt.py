@@ -60,7 +60,6 @@ def _uses(book: Runbook) -> Iterator[tuple[str, str]]:
 
 def _of_step(step: Step) -> Iterator[str]:
     used = {
-        "needs": bool(step.needs),
         "each": step.each is not None,
         "retry": step.retry > 0,
         "fanout": step.fanout is not None,

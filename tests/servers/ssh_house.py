@@ -62,6 +62,7 @@ class House:
         self.servers = servers
         self.known = ""
         self.timeout = 10.0
+        self.least = "advisory"
         self.secrets: dict[str, str] = {}
         self.executor = ThreadPoolExecutor(16)
         self._credentials: dict[str, Credential] = {}
@@ -117,6 +118,7 @@ class House:
             hosts=lambda name: (self._places[name],),
             executor=self.executor,
             timeout=self.timeout,
+            least=lambda target: self.least,
         )
 
     @property
@@ -133,6 +135,7 @@ class House:
         timeout: float = 30.0,
         idle: float = 0.0,
         detach: bool = False,
+        needs: tuple[str, ...] = (),
         **call: Any,
     ) -> Act:
         place = self._places[target]
@@ -157,6 +160,7 @@ class House:
             timeout=timeout,
             idle_timeout=idle,
             detach=detach,
+            needs=needs,
         )
 
     async def open(self, target: str) -> Any:

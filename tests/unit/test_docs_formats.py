@@ -119,7 +119,6 @@ def test_a_field_that_is_not_run_yet_is_marked() -> None:
     page = sections("runbooks.md")
     for title, field in [
         ("Book", "gates"),
-        ("Step", "needs"),
         ("http", "check"),
         ("Capture", "to"),
     ]:

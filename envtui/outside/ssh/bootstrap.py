@@ -51,6 +51,17 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]*\$?")
 
 
+class Behind(msgspec.Struct, frozen=True):
+    """`words` start it and stand before the command's own; they write the mark that begins its output, and nobody else does.
+
+    They hold no quote, backslash, dollar, bang or newline. What the book puts into the environment reaches them with `prefix`
+    before each name: it is for the command alone.
+    """
+
+    words: tuple[bytes, ...]
+    prefix: str
+
+
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What to run, in bytes: `argv`, or the script `sh` with `argv` as $1… ; as another account when `account` is not ''."""
 
@@ -61,18 +72,21 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     account: str = ""
     hidden: bool = False  # nothing of it on the command line, which every account of the host can see
     dated: bool = False  # its stderr begins with the host's clock, in whole seconds, on a line
+    behind: Behind | None = None  # what it is put behind, on the host
 
 
 class Launch(msgspec.Struct, frozen=True):
     """`line` is for the login shell, `preamble` goes to stdin before the command's own input.
 
-    `account`: as whom sudo starts /bin/sh itself, and not only the command; '' for nobody else.
+    `account`: as whom sudo starts /bin/sh itself, and not only the command; '' for nobody else. `held`: the command is put
+    behind something, which begins its output.
     """
 
     line: str
     preamble: bytes
     nonce: str
     account: str = ""
+    held: bool = False
 
 
 def nonce() -> str:
@@ -85,15 +99,19 @@ def launch(command: Command, nonce: str, reads: bool = True) -> Launch:
 
     Raises UsageError for what sh cannot carry.
     """
+    held = command.behind is not None
+    behind = "".join(f" '{word.decode()}'" for word in command.behind.words) if command.behind else ""
     if not (reads or command.hidden) and is_plain(command):
         program = b";".join(_parts(command, nonce, bare, b"</dev/null")).decode()
         if len(program) <= LINE_LIMIT:
-            return Launch(f"exec /bin/sh -c '{program}'", b"", nonce)
+            return Launch(f"exec /bin/sh -c '{program}'" + (f" sh -{behind}" if behind else ""), b"", nonce, held=held)
     payload = encoded(b"\n".join(_parts(command, nonce)))
     if reads or command.hidden or len(payload) > LINE_LIMIT:
         token = nonce[::-1]  # not the nonce: a command may list the processes of its host
-        return Launch(f"exec /bin/sh -c '{DECODE_STDIN}' sh {token}", f"{token}{payload}\n".encode(), nonce)
-    return Launch(f"exec /bin/sh -c '{DECODE}' sh {payload}", b"", nonce)
+        return Launch(
+            f"exec /bin/sh -c '{DECODE_STDIN}' sh {token}{behind}", f"{token}{payload}\n".encode(), nonce, held=held
+        )
+    return Launch(f"exec /bin/sh -c '{DECODE}' sh {payload}{behind}", b"", nonce, held=held)
 
 
 def as_account(account: str) -> tuple[str, ...]:
@@ -177,14 +195,27 @@ class Frame:
 def _parts(command: Command, nonce: str, quote: Quote | None = None, redirect: bytes = b"") -> list[bytes]:
     """The program as commands in order; `redirect` is the command's own."""
     quote = quote or quoted
-    lines = [f"envtui_n={nonce};printf ${{envtui_n}}b;printf ${{envtui_n}}b>&2".encode()]
-    if command.dated:
-        lines.append(b"date +%s>&2")
+    begin = b"printf ${envtui_n}b;printf ${envtui_n}b>&2"
+    lines = [f"envtui_n={nonce}".encode()]
+    if command.behind is None:
+        lines.append(begin)
+        begin = b":"
+        if command.dated:
+            lines.append(b"date +%s>&2")
+    else:
+        lines.append(b"shift")
     if command.cwd:
         folder = command.cwd if command.cwd.startswith(b"/") else b"./" + command.cwd
-        lines.append(b"CDPATH= cd %s||{ %s; exit 1; }" % (quote(folder), _ending(NO_DIRECTORY)))
+        lines.append(b"CDPATH= cd %s||{ %s;%s; exit 1; }" % (quote(folder), begin, _ending(NO_DIRECTORY)))
     # In a subshell, so that neither env nor exec reach the shell that writes the end mark.
-    lines.append(b"(%sexec %s %s)" % (_exports(command, quote), b" ".join(map(quote, _words(command))), redirect))
+    before: tuple[bytes, ...] = ()
+    words = _words(command)
+    if command.behind is not None:
+        # Between sudo and what it starts.
+        before = tuple(word.encode() for word in as_account(command.account))
+        words = words[len(before) :]
+    said = b" ".join((*map(quote, before), b'"$@"', *map(quote, words)) if command.behind else map(quote, words))
+    lines.append(b"(%sexec %s %s)" % (_exports(command, quote), said, redirect))
     lines.append(b"envtui_r=$?;%s;exit $envtui_r" % _ending("$envtui_r"))
     return lines
 
@@ -219,7 +250,10 @@ def _words(command: Command) -> tuple[bytes, ...]:
 def _exports(command: Command, quote: Quote) -> bytes:
     if command.account:
         return b""
-    return b"".join(b"export %s=%s;" % (_checked(name).encode(), quote(value)) for name, value in command.env)
+    prefix = command.behind.prefix if command.behind is not None else ""
+    return b"".join(
+        b"export %s%s=%s;" % (prefix.encode(), _checked(name).encode(), quote(v)) for name, v in command.env
+    )
 
 
 def _checked(name: str) -> str:

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from envtui.core.errors import Failed, Refused, TimedOut, Unreachable
+from envtui.core.errors import EnvtuiError, Failed, ProtectionTooLow, Refused, TimedOut, Unreachable
 from envtui.core.ports import HEAD_BYTES, Reading, Sink
 
 from .bootstrap import NO_DIRECTORY, Frame, Launch
 from .connect import WINDOW, Link, translated
 from .library import ChannelException, Message, SSHException, cMSG_CHANNEL_REQUEST
+from .sandbox.send import SAID
 
 if TYPE_CHECKING:
     import paramiko
@@ -219,9 +220,22 @@ class Exchange:
             seconds=seconds,
         )
 
-    def _no_shell(self, code: int) -> Refused:
+    def _not_held(self, noise: str, code: int) -> ProtectionTooLow:
+        """A read that was to be held, and whatever was to hold it did not come up: nothing ran."""
+        member = self._link.endpoint.member
+        why = next((line[len(SAID) :] for line in noise.splitlines() if line.startswith(SAID)), "")
+        why = why or next((line for line in noise.splitlines() if SUDO.match(line)), "")
+        why = why or noise[-200:].strip() or f"it exited with {code} and said nothing"
+        return ProtectionTooLow(
+            f"{member} cannot hold a read: {why}.",
+            "Nothing was run. `envtui harden` prints what is missing there, for the host's owner.",
+        )
+
+    def _no_shell(self, code: int) -> EnvtuiError:
         noise = (self._out.noise + self._err.noise).decode("utf-8", "replace").strip()
         said = noise[:200]
+        if self._launch.held:
+            return self._not_held(noise, code)
         account = self._launch.account
         if account and (refused := next(filter(SUDO.match, noise.splitlines()), "")):
             return Refused(

@@ -19,6 +19,7 @@ from .ahead import Ahead
 from .dial import Endpoint, dial, hang_up
 from .known_hosts import KnownHosts
 from .login import TIMEOUT, Who, address, connection, key_of, log_in, wall_ms
+from .standing import Standing
 
 if TYPE_CHECKING:  # paramiko takes its time to import: it is, in a thread, with the first connection
     from .connect import Link
@@ -32,7 +33,7 @@ class Opened(msgspec.Struct):
     """A connection that showed what it is."""
 
     link: Link
-    shown: str
+    standing: Standing
     slots: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(CHANNELS))
     users: int = 0
     retired: bool = False  # a command of it may still run: no new ones on it
@@ -46,7 +47,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """What connections of one environment are made of.
 
     `hosts` gives the read places of an ssh target by its name, for jump hosts. `timeout` in seconds, for each of dialling,
-    key exchange, authentication and the identity. `ahead` has connections for reads that were begun already.
+    key exchange, authentication and the identity. `ahead` has connections for reads that were begun already. `least` gives
+    the level of protection that reads on an ssh target must have.
     """
 
     environment: Environment
@@ -57,6 +59,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float = TIMEOUT
     ahead: Ahead | None = None
     wall_ms: Callable[[], int] = wall_ms
+    least: Callable[[str], str] = lambda target: "advisory"
 
 
 class Links:
@@ -86,6 +89,16 @@ class Links:
             task.add_done_callback(_retrieved)
             self._opened[place] = task
         return await asyncio.shield(task)
+
+    async def look(self, place: Place) -> tuple[Opened, Standing]:
+        """The connection for reads, and the whole truth about what holds them. Raises what `get` raises."""
+        from .login import look
+
+        opened = await self.get(place, "read")
+        who = Who(opened.link.endpoint, None, self.setting.environment.name, self.setting.least(place.target))
+        run = asyncio.get_running_loop().run_in_executor
+        setting = self.setting
+        return opened, await run(setting.executor, look, opened.link, who, opened.standing.shown, setting.timeout)
 
     async def through(self, via: str, host: str, port: int, trail: tuple[str, ...] = ()) -> Callable[[], Channel]:
         """What opens a channel to host:port on the first reachable member of the ssh target `via`; it blocks."""
@@ -146,11 +159,12 @@ class Links:
         except BaseException:
             line.add_done_callback(hang_up)
             raise
-        who = Who(endpoint, target.identity or setting.environment.identity.ssh, setting.environment.name)
-        link, shown = await run(
+        least = setting.least(place.target) if access == "read" else ""
+        who = Who(endpoint, target.identity or setting.environment.identity.ssh, setting.environment.name, least)
+        link, standing = await run(
             setting.executor, log_in, who, setting.known_hosts, key, setting.timeout, line.result, again
         )
-        return Opened(link, shown)
+        return Opened(link, standing)
 
     def _check_way(self, via: str) -> None:
         """A way that leads in a circle would wait for itself."""

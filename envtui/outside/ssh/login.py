@@ -14,15 +14,19 @@ import msgspec
 
 from envtui.core.act import Place
 from envtui.core.environment import Identity
-from envtui.core.errors import AuthenticationFailed, TimedOut, Unreachable, WrongIdentity
+from envtui.core.errors import AuthenticationFailed, ProtectionTooLow, TimedOut, Unreachable, WrongIdentity
 from envtui.core.pattern import safe_pattern
 from envtui.core.skew import skew
 
-from .bootstrap import Command, launch, nonce
+from .bootstrap import Behind, Command, launch, nonce
 from .dial import Endpoint
 from .known_hosts import KnownHosts
+from .sandbox import send
+from .standing import LOOK, ORDER, Account, Standing, account, standing
 
 if TYPE_CHECKING:
+    from envtui.core.ports import Reading
+
     from .connect import Link
     from .library import PKey
 
@@ -36,11 +40,15 @@ _CONNECTION = ("target", "kind", "member", "address", "user", "via", "credential
 
 
 class Who(msgspec.Struct, frozen=True):
-    """Where to log in, and what must be found there. `environment` is for the message."""
+    """Where to log in, and what must be found there. `environment` is for the message.
+
+    `least`: the level of protection that reads there must have; '' where none is meant, because it is no read.
+    """
 
     endpoint: Endpoint
     identity: Identity | None
     environment: str
+    least: str = ""
 
 
 def connection(place: Place) -> Place:
@@ -70,35 +78,86 @@ def key_of(credential: str, reference: str, key_file: Callable[[str], Path]) -> 
 
 def log_in(
     who: Who, known: KnownHosts, key: PKey, timeout: float, dialled: Callable[[], Any], again: Callable[[], Any]
-) -> tuple[Link, str]:
+) -> tuple[Link, Standing]:
     """The connection, and what it showed. `dialled` and `again` as `connect` takes them.
 
     Raises what `connect` raises, and WrongIdentity for a host that is not the one that is meant; nothing else was sent then.
+    What holds reads there may be less than `who.least`: the standing says it, and nobody reads then.
     """
     from .connect import connect
 
     link = connect(who.endpoint, known, key, timeout, dialled, again)
     try:
-        return link, _identity(link, who, timeout)
+        return link, _standing(link, who, timeout)
     except BaseException:
         link.close()
         raise
 
 
-def _identity(link: Link, who: Who, timeout: float) -> str:
-    """Ask the host who it is, before anything else. Without an identity only that there is a shell is checked."""
+def look(link: Link, who: Who, shown: str, timeout: float) -> Standing:
+    """The whole truth about what holds reads there, and what the host could do besides. Raises Unreachable."""
+    found = _account(link, timeout)
+    why = ""
+    if found.gate is None:
+        mark = nonce()
+        try:
+            _run(link, Command(argv=(b"true",), behind=sandbox(mark, timeout)), mark, timeout)
+        except ProtectionTooLow as error:
+            why = error.message
+    return standing(shown, found, why, asked=_level(who) >= _level_of("kernel-enforced"))
+
+
+def sandbox(mark: str, seconds: float, needs: tuple[str, ...] = (), dated: bool = False) -> Behind:
+    """What a read is put behind; `mark` is its nonce."""
+    return Behind(send.words(mark, seconds, needs, dated), send.ENV)
+
+
+def _standing(link: Link, who: Who, timeout: float) -> Standing:
+    level = _level(who)
+    why = None
+    if level == _level_of("kernel-enforced"):
+        try:
+            return Standing(
+                shown=_identity(link, who, timeout, held=True), protection="kernel-enforced", behind="sandbox"
+            )
+        except ProtectionTooLow as error:  # it may have a gate, which does that by itself
+            why = error.message
+    shown = _identity(link, who, timeout)
+    return standing(shown, _account(link, timeout), why) if level else Standing(shown=shown)
+
+
+def _level(who: Who) -> int:
+    return _level_of(who.least) if who.least in ORDER else 0
+
+
+def _level_of(name: str) -> int:
+    return ORDER.index(name)
+
+
+def _account(link: Link, timeout: float) -> Account:
+    told = _run(link, Command(sh=LOOK.encode()), nonce(), timeout)
+    return account(told.stdout.decode("utf-8", "replace"))
+
+
+def _run(link: Link, command: Command, mark: str, timeout: float) -> Reading:
     from .exchange import Discard, Exchange
 
-    identity = who.identity
-    asked = identity.argv if identity is not None else None
-    command = Command(argv=tuple(word.encode() for word in asked or ("true",)), dated=True)
-    exchange = Exchange(link, launch(command, nonce(), reads=False), b"", Discard(), timeout)
-    sent = wall_ms()
     try:
-        reading = exchange.run()
+        return Exchange(link, launch(command, mark, reads=False), b"", Discard(), timeout).run()
     except TimedOut as error:
         message = f"{link.endpoint} did not show its identity within {timeout:g} s."
         raise Unreachable(message, "The host hangs; look at it by another way.") from error
+
+
+def _identity(link: Link, who: Who, timeout: float, held: bool = False) -> str:
+    """Ask the host who it is, before anything else. Without an identity only that there is a shell is checked."""
+    identity = who.identity
+    asked = identity.argv if identity is not None else None
+    words = tuple(word.encode() for word in asked or ("true",))
+    mark = nonce()
+    behind = sandbox(mark, timeout, dated=True) if held else None
+    sent = wall_ms()
+    reading = _run(link, Command(argv=words, dated=True, behind=behind), mark, timeout)
     link.skew_ms = _skew(reading.stderr, sent)
     fingerprint = f"host key {link.host_key.fingerprint}"
     if identity is None or not asked:

@@ -1,7 +1,7 @@
 """Reading over SSH, and what reading and writing share: a call in bytes, and one command carried out in a thread.
 
-Writes are in `writing`: another type, with another credential, on other connections. Nothing is sandboxed: a read is as
-harmless as its account makes it, so the protection that is claimed is 'advisory'.
+Writes are in `writing`: another type, with another credential, on other connections. Where the environment asks for it a
+read is put behind the sandbox (`sandbox`), or the host has a gate that does it; elsewhere it is as harmless as its account.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from envtui.core.act import Act, Ref, SecretRef, SshCall, Text, texts
 from envtui.core.errors import EnvtuiError, Refused, TimedOut, UsageError
 from envtui.core.ports import Reading, Shown, Sink
 
-from .bootstrap import Command, launch, nonce
+from .bootstrap import Behind, Command, launch, nonce
 from .links import Links, Opened, Setting
+from .login import sandbox
+from .sandbox.send import ENV, through_gate
+from .standing import Standing
 
 if TYPE_CHECKING:  # with paramiko behind them, which is imported with the first connection
     from .exchange import Exchange
     from .tunnel import Tunnel
-
-PROTECTION = "advisory"
 
 GRACE = 10.0
 """Seconds that a command's thread may be late; then its connection is cut, because the network hangs."""
@@ -39,16 +42,15 @@ class SshReader:
     async def open(self, act: Act) -> Shown:
         """Connect, or reuse. Raises Unreachable, AuthenticationFailed, SecretMissing, WrongIdentity, Refused."""
         opened = await self._links.get(act.place, "read")
-        return Shown(
-            target=act.place.target,
-            member=act.place.member,
-            shown=opened.shown,
-            protection=PROTECTION,
-            skew_ms=opened.link.skew_ms,
-        )
+        return _shown(act, opened, opened.standing)
+
+    async def probe(self, act: Act) -> Shown:
+        """The same, with the whole truth about what holds reads there. Raises what `open` raises."""
+        return _shown(act, *await self._links.look(act.place))
 
     async def read(self, act: Act, sink: Sink) -> Reading:
-        """Do one read. Raises what `open` raises, TimedOut, Refused, and Failed when the step's directory is missing."""
+        """Do one read. Raises what `open` raises, TimedOut, Refused, Failed when the step's directory is missing, and
+        ProtectionTooLow when what was to hold it did not come up; nothing ran then."""
         if act.mode != "read":
             raise Refused(f"{act.id} is a write, and this connection is for reads.", "Ask for write access.")
         command, stdin = await filled(act, self._links.setting)
@@ -83,8 +85,38 @@ class SshReader:
 def _exchange(opened: Opened, act: Act, command: Command, stdin: bytes, sink: Sink) -> Exchange:
     from .exchange import Exchange
 
-    start = launch(command, nonce(), reads=bool(stdin))
+    mark = nonce()
+    start = launch(msgspec.structs.replace(command, behind=_behind(opened, act, mark)), mark, reads=bool(stdin))
     return Exchange(opened.link, start, stdin, sink, act.timeout, act.idle_timeout)
+
+
+def _behind(opened: Opened, act: Act, mark: str) -> Behind | None:
+    """What holds this read. Raises Refused where a gate does not give what the step needs."""
+    standing = opened.standing
+    if standing.behind == "gate":
+        missing = [need for need in act.needs if need not in standing.allowed]
+        if missing or act.place.as_:
+            wanted = ", ".join(missing) or f"another account ({act.place.as_})"
+            raise Refused(
+                f"{act.id} needs {wanted}, and the gate of {act.place.member} does not give it to this key.",
+                "Give the step's target a key for which the host's owner allows it: `envtui harden` prints how.",
+            )
+    if standing.behind != "sandbox":
+        return None
+    if act.place.as_:
+        return Behind(through_gate(mark, act.timeout, act.needs), ENV)
+    return sandbox(mark, act.timeout, act.needs)
+
+
+def _shown(act: Act, opened: Opened, standing: Standing) -> Shown:
+    return Shown(
+        target=act.place.target,
+        member=act.place.member,
+        shown=standing.shown,
+        protection=standing.protection,
+        skew_ms=opened.link.skew_ms,
+        lacks=standing.lacks,
+    )
 
 
 async def perform(links: Links, opened: Opened, exchange: Exchange) -> Reading:

@@ -105,6 +105,7 @@ def _doing(tree: Tree, step: SshStep | SqlStep | HttpStep, kind: str, path: Path
     if len(used) != 1:
         report.error(path, f"a step of kind {kind} has exactly one of {' and '.join(_USED[kind])}.")
     _command(tree, step, path, report)
+    _needs(step, kind, path, report)
     if isinstance(step, HttpStep):
         if step.method not in ("GET", "HEAD") and step.mode == "read":
             report.error((*path, "method"), f"{step.method} is no read.", "Say mode: write.")
@@ -252,6 +253,8 @@ def _write(tree: Tree, runbook: Runbook, step: Step, kind: str, path: Path, repo
     for field in ("needs", "retry"):
         if getattr(step, field):
             report.error((*path, field), f"{field} belongs to a read.")
+    if step.undo is not None and step.undo.needs:
+        report.error((*path, "undo", "needs"), "needs belongs to a read.", "A write runs as its account may.")
     for index, late in enumerate(step.late):
         report.pattern((*path, "late", index, "pattern"), late.pattern)
     if step.undo is not None:
@@ -287,6 +290,7 @@ def _part(
         wanted = " or ".join(_USED.get(kind, ("argv",)))
         report.error(at, f"{name} needs exactly one thing to do.", f"For kind {kind}: {wanted}.")
     _command(tree, part, at, report)
+    _needs(part, kind, at, report)
     if name != "undo" and part.method not in (None, "GET", "HEAD"):
         report.error((*at, "method"), f"{name} is a read, and {part.method} is none.")
     if part.check is not None:
@@ -299,6 +303,13 @@ def _part(
     if isinstance(part, Until):
         _matchers(part.expect, kind, (*at, "expect"), report)
     return kind
+
+
+def _needs(doing: Step | Undo | Probe | Until, kind: str, at: Path, report: Report) -> None:
+    if doing.needs and kind != "ssh":
+        report.error((*at, "needs"), f"needs is for commands on hosts, and this is {kind}.", "Leave it out.")
+    if "root" in doing.needs and doing.as_ not in (None, "root"):
+        report.error((*at, "needs"), f"the step runs as {doing.as_}, and needs root.", "Leave one of them out.")
 
 
 def _matchers(expect: AnyExpect, kind: str, at: Path, report: Report) -> None:

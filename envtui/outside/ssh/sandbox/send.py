@@ -1,0 +1,88 @@
+"""The words that put a command behind the sandbox, for any host with python3; and the file that an owner installs instead."""
+
+from __future__ import annotations
+
+import base64
+import re
+import zlib
+from functools import cache
+from pathlib import Path
+
+from .calls import MACHINES
+from .filter import program
+
+START = b"import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.argv[1])));main(*sys.argv[2:6],sys.argv[6:])"
+"""Without quote, backslash, dollar, bang or newline: it stands between quotes of any shell."""
+
+GATE = "/usr/local/libexec/envtui-gate"
+"""Where the file of an owner is. What sudo starts is this file and never text that a client sent: whoever may start python3
+with words of their own as another account is that account."""
+
+REFUSED = 97
+"""Exit status when the host could not put the sandbox up; nothing ran. A command may exit with it, too: the mark tells."""
+
+SAID = "envtui-sandbox: "
+"""How the reason begins that it then writes to stderr."""
+
+LATER = 5.0
+"""Seconds after the step's own timeout when the host ends the command by itself: a client that lives does it before."""
+
+ENV = "envtui_env_"
+"""What stands before the names of the book's environment until the sandbox is up: a loader would obey LD_PRELOAD before it."""
+
+
+def words(nonce: str, seconds: float, needs: tuple[str, ...] = (), dated: bool = False) -> tuple[bytes, ...]:
+    """What stands before the command's own words. `nonce` marks the beginning of its output, once everything holds; with
+    `dated` the host's clock follows on stderr, in whole seconds, on a line. `needs`: network, sockets, root."""
+    text, filters = _text(), _filters("network" in needs, "sockets" in needs)
+    limit = f"{seconds + LATER:.3f}".encode()
+    marks = letters(needs) if not dated else letters(needs) + "d"
+    return (b"python3", b"-I", b"-S", b"-c", START, text, filters, nonce.encode(), marks.encode(), limit)
+
+
+def through_gate(nonce: str, seconds: float, needs: tuple[str, ...] = ()) -> tuple[bytes, ...]:
+    """The same for what sudo starts."""
+    limit = f"{seconds + LATER:.3f}".encode()
+    return (GATE.encode(), b"--read", letters(needs).encode(), nonce.encode(), limit)
+
+
+def letters(needs: tuple[str, ...]) -> str:
+    """The first letters of the needs, in order; `-` for none."""
+    return "".join(sorted(need[0] for need in needs)) or "-"
+
+
+def gate() -> str:
+    """The whole file for a host's owner, every filter in it."""
+    filters = ",\n".join(
+        f'    "{letters(needs)}": "{_filters("network" in needs, "sockets" in needs).decode()}"'
+        for needs in ((), ("network",), ("sockets",), ("network", "sockets"))
+    )
+    there, behind = _source("there.py"), _source("gate.py").replace('"""', '_ABOUT = """', 1)
+    return f"#!/usr/bin/python3 -I\n{there}\n\nFILTERS = {{\n{filters},\n}}\n\n{behind}"
+
+
+@cache
+def _text() -> bytes:
+    return _packed(_stripped("there.py").encode())
+
+
+def _stripped(name: str) -> str:
+    return re.sub(r"(?ms)^\s*#.*?\n|^\s*\"\"\".*?\"\"\"\n|\n(?=\n)|  #[^\n]*$", "", _source(name))
+
+
+def _source(name: str) -> str:
+    return (Path(__file__).parent / name).read_text("utf-8")
+
+
+@cache
+def _filters(network: bool, sockets: bool) -> bytes:
+    parts = []
+    for machine in MACHINES:
+        for mark, scoped in (("", False), ("+", True)):
+            code = program(machine, network, sockets, scoped)
+            parts.append(f"{machine}{mark} {len(code):05d}".encode() + code)
+    return _packed(b"".join(parts))
+
+
+def _packed(data: bytes) -> bytes:
+    return base64.b64encode(zlib.compress(data, 9))
