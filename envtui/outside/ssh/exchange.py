@@ -223,6 +223,7 @@ class Exchange:
     def _not_held(self, noise: str, code: int) -> ProtectionTooLow:
         """A read that was to be held, and whatever was to hold it did not come up: nothing ran."""
         member = self._link.endpoint.member
+        noise = noise.replace(f"{self._launch.nonce}e{code:03d}", "")
         why = next((line[len(SAID) :] for line in noise.splitlines() if line.startswith(SAID)), "")
         why = why or next((line for line in noise.splitlines() if SUDO.match(line)), "")
         why = why or noise[-200:].strip() or f"it exited with {code} and said nothing"

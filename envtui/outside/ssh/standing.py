@@ -28,7 +28,7 @@ echo "groups $(id -Gn)"
 echo "gate ${{ENVTUI_GATE-}}"
 while read -r name rest; do case $name in NoNewPrivs:|Seccomp:) echo "$name $rest"; esac; done </proc/self/status
 ( : >/proc/self/comm ) 2>/dev/null && echo "canary wrote"
-case $(chmod 0 /proc/self/envtui-canary 2>&1) in *ermitted*|*denied*) ;; *) echo "canary changed"; esac
+case $(mkdir /proc/self/envtui-canary 2>&1) in *ermitted*|*denied*) ;; *) echo "canary changed"; esac
 sudo -n -l 2>/dev/null </dev/null | while read -r line; do case $line in
 *{GATE}*) ;; "("*) echo "sudo $line"; esac; done
 echo end

@@ -55,13 +55,10 @@ vfork:58:- wait4:61:260 waitid:247:95 write:1:64 writev:20:66
 
 WEIGHED = _table(
     """
-accept4:288:242 accept:43:202 bind:49:200 clone3:435:435 clone:56:220 connect:42:203 copy_file_range:326:285 fcntl:72:25
-flock:73:32 getpeername:52:205 getsockname:51:204 getsockopt:55:209 inotify_add_watch:254:27 inotify_init1:294:26
-inotify_init:253:- ioctl:16:29 ioprio_set:251:30 kill:62:129 listen:50:201 memfd_create:319:279 personality:135:92
-pidfd_open:434:434 pidfd_send_signal:424:424 prctl:157:167 prlimit64:302:261 readahead:187:213 recvfrom:45:207 recvmmsg:299:243
-recvmsg:47:212 sched_setaffinity:203:122 setpriority:141:140
-sendmmsg:307:269 sendmsg:46:211 sendto:44:206 setsockopt:54:208 shutdown:48:210 socket:41:198 socketpair:53:199 splice:275:76
-syslog:103:116 tee:276:77 tgkill:234:131 tkill:200:130 vmsplice:278:75
+bind:49:200 clone:56:220 connect:42:203 fcntl:72:25 flock:73:32 getpeername:52:205 getsockname:51:204 getsockopt:55:209
+ioctl:16:29 ioprio_set:251:30 kill:62:129 personality:135:92 prctl:157:167 prlimit64:302:261 recvfrom:45:207 recvmmsg:299:243
+recvmsg:47:212 sched_setaffinity:203:122 setpriority:141:140 sendmmsg:307:269 sendmsg:46:211 sendto:44:206 setsockopt:54:208
+shutdown:48:210 socket:41:198 socketpair:53:199 syslog:103:116 tgkill:234:131 tkill:200:130
 """
 )
 

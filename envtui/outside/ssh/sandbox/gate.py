@@ -8,6 +8,9 @@ Stands behind `there` in one file; imported by nobody. Of the client it takes wh
 LETTERS: the needs that the owner allows, of n(etwork), s(ockets), r(oot); - for none.
 """
 
+import os
+import sys
+
 
 def gate(words):
     if words[:1] == ["--read"]:
