@@ -11,7 +11,7 @@ from pathlib import Path
 from .calls import MACHINES
 from .filter import program
 
-START = b"import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.argv[1])));main(*sys.argv[2:6],sys.argv[6:])"
+START = b"import sys,zlib,binascii;exec(zlib.decompress(binascii.a2b_base64(sys.argv[1])));main(*sys.argv[2:6],sys.argv[6:])"
 """Without quote, backslash, dollar, bang or newline: it stands between quotes of any shell."""
 
 GATE = "/usr/local/libexec/envtui-gate"

@@ -5,13 +5,13 @@ listens any more, and the command itself, behind everything that the kernel can 
 and nothing runs. What a book puts into the environment comes under names that mean nothing to a loader or to python.
 """
 
-import base64
+import _signal as signal  # the one beneath: it needs no enum, which takes longer than all the rest
+import binascii
 import ctypes
 import errno
 import os
 import resource
 import select
-import signal
 import struct
 import time
 import zlib
@@ -69,7 +69,7 @@ def landlock(needs):
 
 def filtered(filters, scoped):
     """Each filter stands behind its name (`x86_64`, `x86_64+` where signals are scoped) and its length."""
-    machine, known = os.uname().machine, zlib.decompress(base64.b64decode(filters))
+    machine, known = os.uname().machine, zlib.decompress(binascii.a2b_base64(filters))
     wanted = (machine + "+" * scoped).encode()
     while known:
         name, _, known = known.partition(b" ")
