@@ -17,7 +17,7 @@ from envtui.core.shape import span
 from envtui.core.skew import said
 from envtui.core.text import clean
 from envtui.engine.session import EnvironmentSession
-from envtui.rules.protection import enough
+from envtui.rules.protection import enough, minimum
 from envtui.rules.state import Run
 
 IN_DOUBT = 5
@@ -55,12 +55,21 @@ async def _doctor(args: argparse.Namespace) -> int:
                 fields = {
                     k: getattr(one, k) for k in ("kind", "target", "member", "shown", "protection", "skew_ms", "error")
                 }
-                _json({**fields, "ok": sound == 0})
+                _json(
+                    {
+                        **fields,
+                        "minimum": minimum(session.environment, one.target)[1],
+                        "lacks": one.lacks,
+                        "ok": sound == 0,
+                    }
+                )
                 continue
             word = "ok " if sound == 0 else "BAD"
             skewed = f" · {said(one.skew_ms)}" if said(one.skew_ms) else ""
             says = one.error or f"{one.protection}{' (below the minimum)' if low else ''}{skewed} · {one.shown}"
             _say(f"{word}  {one.kind:<4}  {one.target}/{one.member}  {says}")
+            for lack in one.lacks:
+                _say(f"          lacks {lack}")
         verdict, wrong = "", ""
         try:
             verdict = await session.verify_ledger()

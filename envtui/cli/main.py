@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ledger": ("envtui.cli.ledger", "verify, check, show, find, export what happened"),
     "report": ("envtui.cli.ledger", "one run as Markdown"),
     "doctor": ("envtui.cli.doctor", "reachability, identity and protection of every target"),
+    "harden": ("envtui.cli.harden", "what raises a target's read protection, for its owner; applies nothing"),
     "lab": ("envtui.lab.cli", "three throw-away environments on this machine"),
 }
 

@@ -18,7 +18,7 @@ from envtui.core.environment import Environment
 from envtui.core.errors import EnvtuiError, InDoubt, ProtectionTooLow, Refused, TimedOut, Unreachable, Unsound
 from envtui.core.events import ActEnded, ActIntended, ActSent, Entry, Event, IdentityShown, Word
 from envtui.core.ports import Handle, Reading, Recording, Shown, Sink, Transcript
-from envtui.rules.protection import enough
+from envtui.rules.protection import enough, minimum
 from envtui.rules.shows import shows
 
 from .ways import Ways
@@ -156,9 +156,14 @@ class Acting:
             )
         )
         if not fits:
+            least = minimum(self._environment, shown.target)[1]
+            missing = f" What is missing: {'; '.join(shown.lacks[:5])}." if shown.lacks else ""
             raise ProtectionTooLow(
-                f"Reads on {shown.target} are {shown.protection}; this environment asks for more.",
-                "Raise the target's protection, or run against a target that has it.",
+                self._ways.masked(
+                    f"Reads on {shown.target}/{shown.member} are {shown.protection}, and {self._environment.name} asks for {least}."
+                    + missing
+                ),
+                f"`envtui harden {self._environment.name}/{shown.target}` prints what raises it, for its owner.",
             )
         self._seen.add(known)
         self._connected(shown, kind)

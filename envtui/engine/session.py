@@ -25,6 +25,7 @@ from envtui.core.runbook import Runbook
 from envtui.core.tree import Book, Tree
 from envtui.rules.places import places
 from envtui.rules.proposals import NeedsDecision, Next
+from envtui.rules.protection import weakest
 from envtui.rules.run import fold, fold_all
 from envtui.rules.shows import shows
 from envtui.rules.state import Run, writes_left
@@ -69,7 +70,11 @@ class SessionStatus(msgspec.Struct, frozen=True):
     @property
     def protection(self) -> dict[str, str]:
         """The weakest level that was probed, by kind."""
-        return {c.kind: c.protection for c in self.connections if c.protection}
+        levels: dict[str, list[str]] = {}
+        for one in self.connections:
+            if one.protection:
+                levels.setdefault(one.kind, []).append(one.protection)
+        return {kind: weakest(kind, found) for kind, found in levels.items()}
 
 
 class EnvironmentSession(Planning):

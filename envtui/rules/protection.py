@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from envtui.core.environment import Environment, HttpTarget, SqlTarget
 
 LEVELS: dict[str, tuple[str, ...]] = {
@@ -17,6 +19,17 @@ def minimum(environment: Environment, target: str) -> tuple[str, str]:
     described = environment.targets[target]
     kind = "sql" if isinstance(described, SqlTarget) else "http" if isinstance(described, HttpTarget) else "ssh"
     return kind, described.min_protection or getattr(environment.protection, kind)
+
+
+def weakest(kind: str, levels: Iterable[str]) -> str:
+    """The one of these that promises least; one that nobody knows promises nothing."""
+    order = LEVELS[kind]
+
+    def place(level: str) -> int:
+        name = level.split(",")[0].strip()
+        return order.index(name) if name in order else -1
+
+    return min(levels, key=place)
 
 
 def enough(environment: Environment, target: str, level: str) -> bool:

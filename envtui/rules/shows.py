@@ -38,11 +38,12 @@ def _lines(act: Act, wide: bool) -> list[str]:
         return _sql(call, wide)
     if isinstance(call, HttpCall):
         return _http(call, act.place.address, wide)
-    return _ssh(call, act.place.as_, wide)
+    return _ssh(call, act, wide)
 
 
-def _ssh(call: SshCall, as_: str, wide: bool) -> list[str]:
-    words = [f"[as {_visible(as_)}]"] if as_ else []
+def _ssh(call: SshCall, act: Act, wide: bool) -> list[str]:
+    words = [f"[as {_visible(act.place.as_)}]"] if act.place.as_ else []
+    words += [f"[with {', '.join(act.needs)}]"] if act.needs else []
     words += [f"[in {_visible(call.cwd)}]"] if call.cwd else []
     words += [f"{name}={_quoted(text)}" for name, text in call.env]
     arguments = [_quoted(item) for item in call.argv]

@@ -87,7 +87,15 @@ def _below(session: EnvironmentSession) -> list[str]:
 
 def _weakest(levels: Iterable[str]) -> str:
     """The level that can be claimed of all reads: the one that promises least."""
-    order = ("advisory", "method-enforced", "account-enforced", "session-enforced", "role-enforced", "kernel-enforced")
+    order = (
+        "advisory",
+        "method-enforced",
+        "account-enforced",
+        "session-enforced",
+        "role-enforced",
+        "kernel-enforced",
+        "gate-enforced",
+    )
 
     def place(level: str) -> int:
         name = level.partition(",")[0]

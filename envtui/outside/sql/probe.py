@@ -19,6 +19,7 @@ from .functions import EXTENSIONS
 from .gate import Called
 
 _NAMED = 5  # side channels that are named; the others are counted
+LACKS = 20  # clauses at most
 
 _OURS = "not in ('pg_catalog', 'information_schema', 'pg_toast') and n.nspname !~ '^pg_(toast_)?temp_'"
 
@@ -93,6 +94,13 @@ class Reach(msgspec.Struct, frozen=True):
         more = f" and {len(self.channels) - _NAMED} more" if len(self.channels) > _NAMED else ""
         plural = "s" if len(self.channels) > 1 else ""
         return f"role-enforced, {len(self.channels)} side channel{plural}: {named}{more}"
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What stands between the role and the next level, a clause each."""
+        if self.powers:
+            return tuple(f"a role of its own: this one {each}" for each in self.powers.split(", ")[:LACKS])
+        return tuple(f"what it could reach without naming it: {each}" for each in self.channels[:LACKS])
 
     def check(self, called: Iterable[Called]) -> None:
         """Raises Refused when it cannot be seen which function a name means on this server."""

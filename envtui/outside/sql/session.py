@@ -77,6 +77,7 @@ class SqlReader:
             shown=server.shown,
             protection=server.reach.protection,
             skew_ms=server.skew_ms,
+            lacks=server.reach.lacks,
         )
 
     async def read(self, act: Act, sink: Sink) -> Reading:
