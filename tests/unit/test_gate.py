@@ -138,6 +138,29 @@ def test_whatever_a_query_is_made_of_passes(text: str) -> None:
     check_read(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("delete from t", "line 1, column 1: DELETE changes rows"),
+        ("-- é\n  /* a /* b */ c */ delete from t", "line 2, column 21: DELETE changes rows"),
+        ("\n  drop table t", "line 2, column 3: DROP TABLE is no query"),
+        ("begin", "line 1, column 1: BEGIN is refused"),
+        ("  copy t to stdout", "line 1, column 3: COPY is no query"),
+        ("select 1;\n select 1", "line 2, column 2: A read is exactly one statement; this is 2"),
+        ("explain (foo) select 1", "line 1, column 1: EXPLAIN has no option"),
+        ("explain analyze\ndelete from t", "line 1, column 1: EXPLAIN ANALYZE runs"),
+        ("select a\ninto b from c", "line 2, column 6: SELECT INTO"),
+        ("select a from c\nfor update of c", "line 2, column 15: FOR UPDATE"),
+        ("with x as (\n delete from t returning *) select * from x", "line 2, column 14: DELETE changes rows"),
+        ("show x; select 1", "line 1, column 9: A read is exactly one"),
+    ],
+)
+def test_every_refusal_says_where(text: str, place: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        check_read(text)
+    assert str(refusal.value).startswith(place)
+
+
 def test_the_functions_that_are_named_are_told() -> None:
     _, called = called_read("select lower(a), pg_catalog.upper(b), lower(c), public.pgstattuple('t') from t")
     assert called == (Called("", "lower"), Called("pg_catalog", "upper"), Called("public", "pgstattuple"))

@@ -9,7 +9,7 @@ those are what the READ ONLY transaction, its ROLLBACK and the role are for, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -64,12 +64,13 @@ class Called(msgspec.Struct, frozen=True):
     name: str
 
 
-def gate(kind: str, tree: Mapping[str, Any], text: bytes) -> tuple[Called, ...]:
-    """The functions that a read names, each once. `tree` is the parsed statement of `kind`; `text` is for the place.
+def gate(kind: str, tree: Mapping[str, Any], text: bytes, begins: int = 0) -> tuple[Called, ...]:
+    """The functions that a read names, each once. `tree` is the parsed statement of `kind`; `text` is for the place, and
+    `begins` is where in it the statement's first word is, in bytes.
 
     Raises Refused with the place, what is refused and why.
     """
-    walk = _Walk(text)
+    walk = _Walk(text, begins)
     if kind == "VariableShowStmt":
         return ()
     if kind == "ExplainStmt":
@@ -77,7 +78,7 @@ def gate(kind: str, tree: Mapping[str, Any], text: bytes) -> tuple[Called, ...]:
     elif kind == "SelectStmt":
         walk.node(kind, tree, QUERY)
     else:
-        raise _of_statement(kind, text)
+        raise walk.of_statement(kind)
     return tuple(dict.fromkeys(walk.called))
 
 
@@ -86,7 +87,8 @@ def _explain(walk: _Walk, tree: Mapping[str, Any]) -> None:
     names = {str(option.get("defname", "")).lower() for option in options}
     if unknown := sorted(names - EXPLAIN_OPTIONS):
         raise Refused(
-            f"EXPLAIN has no option {unknown[0]!r} here.", f"There are: {', '.join(sorted(EXPLAIN_OPTIONS))}."
+            f"{walk.begins}EXPLAIN has no option {unknown[0]!r} here.",
+            f"There are: {', '.join(sorted(EXPLAIN_OPTIONS))}.",
         )
     [(kind, query)] = tree["query"].items()
     runs = "analyze" in names
@@ -96,16 +98,20 @@ def _explain(walk: _Walk, tree: Mapping[str, Any]) -> None:
         walk.node(kind, query, {**QUERY, **PLANNED})
     elif runs:
         what = _REFUSED.get(kind, (f"it is no SELECT ({kind})", ""))[0]
-        raise Refused(f"EXPLAIN ANALYZE runs its statement, and {what}.", "Leave ANALYZE out: EXPLAIN alone plans it.")
+        raise Refused(
+            f"{walk.begins}EXPLAIN ANALYZE runs its statement, and {what}.",
+            "Leave ANALYZE out: EXPLAIN alone plans it.",
+        )
     else:
-        raise _of_statement(kind, walk.text)
+        raise walk.of_statement(kind)
 
 
 class _Walk:
     """Goes through a tree and refuses the first thing that it does not know."""
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, begins: int) -> None:
         self.text = text
+        self._begins = begins
         self.called: list[Called] = []
 
     def node(self, kind: str, node: Mapping[str, Any], known: Fields) -> None:
@@ -168,30 +174,56 @@ class _Walk:
 
     def _field(self, kind: str, name: str, node: Mapping[str, Any]) -> Refused:
         if name == "intoClause":
-            return Refused("SELECT INTO writes a table: a read cannot do that.", "Leave INTO out.")
+            return Refused(
+                f"{self._at(node[name])}SELECT INTO writes a table: a read cannot do that.", "Leave INTO out."
+            )
         if name == "lockingClause":
-            return Refused("FOR UPDATE and its kin lock rows: a read cannot do that.", "Leave it out.")
+            return Refused(
+                f"{self._at(node[name])}FOR UPDATE and its kin lock rows: a read cannot do that.", "Leave it out."
+            )
         return Refused(f"{self._at(node)}{name} of {kind} is nothing that a read is known to use.", _ASK)
 
     def _unknown(self, kind: str, node: Mapping[str, Any]) -> Refused:
         if kind in _REFUSED:
-            return Refused(f"{_REFUSED[kind][0]} wherever it stands: a read cannot do that.", _REFUSED[kind][1])
+            what, way_out = _REFUSED[kind]
+            return Refused(f"{self._at(node)}{what} wherever it stands: a read cannot do that.", way_out)
         return Refused(f"{self._at(node)}{kind} is nothing that a read is known to use.", _ASK)
 
-    def _at(self, node: Mapping[str, Any]) -> str:
-        offset = node.get("location", 0)
-        if not isinstance(offset, int) or offset <= 0:
-            return ""
+    def of_statement(self, kind: str) -> Refused:
+        """Why the statement itself is none of a read's."""
+        if kind in _REFUSED:
+            what, way_out = _REFUSED[kind]
+            return Refused(f"{self.begins}{what}: a read cannot do that.", way_out)
+        words = self.text[self._begins :].decode(errors="replace").split(None, 2)[:2]
+        return Refused(
+            f"{self.begins}{' '.join(words).upper()[:60]} is no query: a read cannot do that.", f"{_ASK} {_WRITE}"
+        )
+
+    @property
+    def begins(self) -> str:
+        """The place of the statement."""
+        return self._place(self._begins)
+
+    def _at(self, node: object) -> str:
+        """The place of a node, or of the first thing in it that has one, or of the statement."""
+        return self._place(min(_locations(node), default=self._begins))
+
+    def _place(self, offset: int) -> str:
         before = self.text[:offset].decode(errors="replace")
         return f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}: "
 
 
-def _of_statement(kind: str, text: bytes) -> Refused:
-    if kind in _REFUSED:
-        what, way_out = _REFUSED[kind]
-        return Refused(f"{what}: a read cannot do that.", way_out)
-    words = text.decode(errors="replace").split(None, 2)[:2]
-    return Refused(f"{' '.join(words).upper()[:60]} is no query: a read cannot do that.", f"{_ASK} {_WRITE}")
+def _locations(node: object) -> Iterator[int]:
+    if isinstance(node, Mapping):
+        own = node.get("location", 0)
+        if isinstance(own, int) and own > 0:
+            yield own
+            return
+        for value in node.values():
+            yield from _locations(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _locations(value)
 
 
 def _words(items: Any) -> list[str]:

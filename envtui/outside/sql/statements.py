@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -100,19 +101,24 @@ def check_read(text: str, binds: int = 0) -> Statement:
 def called_read(text: str, binds: int = 0) -> tuple[Statement, tuple[Called, ...]]:
     """As `check_read`, with the functions that it names: whether they are PostgreSQL's own is the server's to say."""
     found = _parsed(text)
-    if len(found) != 1:
-        raise Refused(f"A read is exactly one statement; this is {len(found) or 'none'}.", "Make a step of each.")
+    if len(found) > 1:
+        place = _at(text, _begins(text, found[1][0], after=len(found[0][0].text)))
+        raise Refused(f"{place}A read is exactly one statement; this is {len(found)}.", "Make a step of each.")
+    if not found:
+        raise Refused("A read is exactly one statement; this is none.", "Write one, or remove the step.")
     statement, tree = found[0]
+    begins = _begins(text, statement)
     if statement.kind == "TransactionStmt":
         raise Refused(
-            f"{_verb(tree, statement)} is refused: a read runs inside a transaction that ends in ROLLBACK.",
+            f"{_at(text, begins)}{_verb(tree, statement)} is refused:"
+            " a read runs inside a transaction that ends in ROLLBACK.",
             "Leave it out.",
         )
     if statement.kind == "CopyStmt":
         what = "COPY … PROGRAM starts a program on the server" if tree.get("is_program") else "COPY is no query"
-        raise Refused(f"{what}: a read cannot do that.", "Write a SELECT.")
+        raise Refused(f"{_at(text, begins)}{what}: a read cannot do that.", "Write a SELECT.")
     try:
-        called = gate(statement.kind, tree, text.encode())
+        called = gate(statement.kind, tree, text.encode(), len(text[:begins].encode()))
     except RecursionError as error:
         raise Refused("This SQL nests too deeply.", "Split the expression.") from error
     _check_places((statement,), binds)
@@ -222,6 +228,23 @@ def _parsed(text: str) -> list[tuple[Statement, dict[str, Any]]]:
         return [_statement(data, raw) for raw in msgspec.json.decode(answer)["stmts"]]
     except RecursionError as error:
         raise Refused("This SQL nests too deeply.", "Split the expression.") from error
+
+
+def _begins(text: str, statement: Statement, after: int = 0) -> int:
+    """The offset of the statement's first word, in characters: what the parser takes for a part of it may be a comment."""
+    at = text.find(statement.text, after)
+    while found := _BLANK.match(text, at):
+        at = found.end()
+        if found[0] == "/*":
+            depth = 1
+            while depth and (edge := _EDGE.search(text, at)):
+                depth += 1 if edge[0] == "/*" else -1
+                at = edge.end()
+    return at
+
+
+_BLANK = re.compile(r"\s+|--[^\n]*|/\*")
+_EDGE = re.compile(r"/\*|\*/")
 
 
 def _statement(data: bytes, raw: dict[str, Any]) -> tuple[Statement, dict[str, Any]]:
