@@ -98,6 +98,64 @@ async def test_a_function_beside_one_of_postgresqls_own_is_not_called_by_its_bar
     assert database.admin("select count(*) from audit2") == [(0,)]
 
 
+async def test_a_cast_to_a_type_that_may_run_a_function_is_refused(database: Database) -> None:
+    for statement in (
+        "create function checks(text) returns bool language sql as 'select true'",
+        "create domain mine as text check (checks(value))",
+        "create domain inner_mine as mine",
+        "create domain short as varchar(3)",
+        "create type mood as enum ('ok')",
+        "create type pair as (a mine, b int)",
+        "create extension citext",
+        "create type made as enum ('x')",
+        "create function make(text) returns made language sql as $$select 'x'::made$$",
+        "create cast (text as made) with function make(text) as implicit",
+        "create domain pg_lsn as text check (checks(value))",
+    ):
+        database.admin(statement)
+    reader = SqlReader(connector(database))
+    try:
+        for text in (
+            *("select 'a'::public.mine", "select cast('a' as mine)", "select mine 'a'", "select '{a}'::mine[]"),
+            *(
+                "select 'a'::inner_mine",
+                "select null::pair",
+                "select null::orders",
+                "select 'x'::text::made",
+                "select 'a'::_mine",
+            ),
+            *("select * from json_table('[1]', '$[*]' columns (a mine path '$')) j", "select 'a'::nowhere.mine"),
+            *("select * from json_to_record('{}') as x(a mine)", "select json_value('1', '$' returning mine)"),
+            *("select xmlserialize(content '<a/>' as mine)", "select '0/0'::pg_lsn", "select '0/0'::public.pg_lsn"),
+        ):
+            with pytest.raises(Refused, match="may run somebody's function"):
+                await reader.read(read_act(database, text), Collected())
+        kinds = "select 'a'::text, 1::int4, 'ok'::mood, 'ok'::public.mood, 'abcd'::short, 'A'::citext, '{a}'::text[]"
+        more = ", '{1}'::_int4, 'orders'::regclass, now()::date, 1::bigint, '0/0'::pg_catalog.pg_lsn, '1 day'::interval hour"
+        assert (await reader.read(read_act(database, kinds + more), Collected())).row_count == 1
+        database.admin("create domain later as text check (checks(value))")
+        with pytest.raises(Refused, match="later is no type"):
+            await reader.read(read_act(database, "select 'a'::later"), Collected())
+    finally:
+        await reader.close()
+
+
+async def test_a_foreign_table_behind_views_is_a_side_channel(database: Database) -> None:
+    closed(database)
+    for statement in (
+        "create extension file_fdw",
+        "create server files foreign data wrapper file_fdw",
+        "create foreign table far (x text) server files options (program 'echo 1')",
+        "create view near as select * from far",
+        "create view nearer as select * from near",
+        "revoke execute on all functions in schema public from public",
+    ):
+        database.admin(statement)
+    assert await level(database) == "role-enforced"
+    database.admin("grant select on nearer to reader")
+    assert await level(database) == "role-enforced, 1 side channel: foreign table public.far"
+
+
 def test_the_list_of_functions_is_what_the_server_says_of_them(database: Database) -> None:
     """Every overload of the steady ones is immutable or stable; the others are there, and volatile."""
     known = dict(
@@ -115,11 +173,15 @@ def test_the_list_of_functions_is_what_the_server_says_of_them(database: Databas
     ("row", "found"),
     [
         ((), Reach(powers="unknown to the server")),
-        (("", None, None), Reach()),
-        (("", "{}", "{}"), Reach()),
+        (("", None, None, None), Reach()),
+        (("", "{}", "{}", "{}"), Reach()),
         (
-            ("", '{"function public.a \\"b\\\\c,d",plain}', "{lower,upper}"),
-            Reach(channels=('function public.a "b\\c,d', "plain"), beside=frozenset({"lower", "upper"})),
+            ("", '{"function public.a \\"b\\\\c,d",plain}', "{lower,upper}", "{int4,public.mood}"),
+            Reach(
+                channels=('function public.a "b\\c,d', "plain"),
+                beside=frozenset({"lower", "upper"}),
+                types=frozenset({"int4", "public.mood"}),
+            ),
         ),
     ],
 )

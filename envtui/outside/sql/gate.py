@@ -3,8 +3,9 @@
 It works on PostgreSQL's own parse tree and is an allow-list throughout: statements, nodes, their fields, functions,
 operators' schemas. What it does not know it refuses, with the place and the nearest form that is allowed.
 
-It sees names, and only names. A view, a cast, an operator or a column may lead to a function that has no name in the text:
-those are what the READ ONLY transaction, its ROLLBACK and the role are for, and what the probe at connect counts.
+It sees names, and only names: functions, and types that are cast to. A view, an operator or a column may lead to a
+function that has no name in the text: those are what the READ ONLY transaction, its ROLLBACK and the role are for, and
+what the probe at connect counts.
 """
 
 from __future__ import annotations
@@ -58,14 +59,15 @@ _NEAREST: Mapping[str, str] = {
 
 
 class Called(msgspec.Struct, frozen=True):
-    """A function that a read names: its schema ('' when it says none) and its name."""
+    """A function that a read names, or a type that it casts to: its schema ('' when it says none) and its name."""
 
     schema: str
     name: str
+    type: bool = False
 
 
 def gate(kind: str, tree: Mapping[str, Any], text: bytes, begins: int = 0) -> tuple[Called, ...]:
-    """The functions that a read names, each once. `tree` is the parsed statement of `kind`; `text` is for the place, and
+    """The functions and types that a read names, each once. `tree` is the parsed statement of `kind`; `text` is for the place, and
     `begins` is where in it the statement's first word is, in bytes.
 
     Raises Refused with the place, what is refused and why.
@@ -131,6 +133,10 @@ class _Walk:
                 self._below(value)
         if kind == "FuncCall":
             self._function(node)
+        elif kind == "TypeName":
+            *schemas, name = _words(node.get("names", ()))
+            if schemas != ["pg_catalog"]:  # which `int` is; a domain's CHECK and a cast may be anybody's function
+                self.called.append(Called(".".join(schemas), name, type=True))
         elif kind == "A_Expr":
             self._operator(node)
         elif kind == "RangeTableSample" and _words(node.get("method", ())) not in ([each] for each in SAMPLING):

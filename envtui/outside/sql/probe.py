@@ -61,7 +61,16 @@ select pg_catalog.concat_ws(', ',
           union all
           select 'foreign table ' || n.nspname || '.' || c.relname
           from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-          where c.relkind = 'f' and pg_catalog.has_any_column_privilege(c.oid, 'SELECT')) as channels)::text[],
+          where c.relkind = 'f' and (pg_catalog.has_any_column_privilege(c.oid, 'SELECT') or c.oid in (
+            with recursive seen (oid) as (
+              select v.oid from pg_catalog.pg_class v join pg_catalog.pg_namespace n on n.oid = v.relnamespace
+              where n.nspname {_OURS} and v.relkind in ('v', 'm')
+                and pg_catalog.has_any_column_privilege(v.oid, 'SELECT')
+              union
+              select d.refobjid from seen join pg_catalog.pg_rewrite w on w.ev_class = seen.oid
+                join pg_catalog.pg_depend d on d.objid = w.oid and d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+                  and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass)
+            select oid from seen))) as channels)::text[],
        (select pg_catalog.array_agg(distinct p.proname::text) from pg_catalog.pg_proc p
         join pg_catalog.pg_namespace n on n.oid = p.pronamespace
         where n.nspname {_OURS} and not exists (
@@ -69,19 +78,40 @@ select pg_catalog.concat_ws(', ',
                   and d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass)
           and (p.proname = any ('{{{",".join(sorted(EXTENSIONS))}}}') or exists (
                 select from pg_catalog.pg_proc o
-                where o.proname = p.proname and o.pronamespace = 'pg_catalog'::pg_catalog.regnamespace)))
+                where o.proname = p.proname and o.pronamespace = 'pg_catalog'::pg_catalog.regnamespace))),
+       (with named as (
+          select n.nspname, t.typname, n.nspname = 'pg_catalog' or not exists (
+                   select from pg_catalog.pg_cast c where c.casttarget = t.oid and c.castfunc <> 0 and not exists (
+                     select from pg_catalog.pg_depend d where d.objid = c.castfunc and d.deptype = 'e'
+                       and d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass))
+                 and (t.typtype = 'e' or t.typtype = 'b' and exists (
+                        select from pg_catalog.pg_depend d where d.objid = t.oid and d.deptype = 'e'
+                          and d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass)
+                      or t.typtype = 'd' and exists (
+                        select from pg_catalog.pg_type b where b.oid = t.typbasetype
+                          and b.typnamespace = 'pg_catalog'::pg_catalog.regnamespace)
+                        and not exists (select from pg_catalog.pg_constraint k where k.contypid = t.oid and k.contype = 'c'))
+                 as still
+          from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
+          where n.nspname = 'pg_catalog' and t.typtype <> 'c' or n.nspname {_OURS})
+        select pg_catalog.array_agg(said) from (
+          select typname::text as said from named group by typname having pg_catalog.bool_and(still)
+          union all select nspname || '.' || typname from named where still and nspname <> 'pg_catalog') as types)
 from pg_catalog.pg_roles r where r.rolname = session_user
 """  # noqa: S608 - made of constants of ours
-"""One row: why the role is no reader (''), side channels, and names of functions that stand beside PostgreSQL's own."""
+"""One row: why the role is no reader (''), side channels, names of functions that stand beside PostgreSQL's own, and of types
+whose values come about without anybody's function: PostgreSQL's, of extensions, enums, domains without a CHECK."""
 
 
 class Reach(msgspec.Struct, frozen=True):
     """`powers` '' : the role can change nothing. `channels`: what it may reach without naming it. `beside`: functions of
-    other schemas that are called like one of PostgreSQL's own, or of an extension that is trusted."""
+    other schemas that are called like one of PostgreSQL's own, or of an extension that is trusted. `types`: what may be cast
+    to, by its name where that means nothing else, and by its schema and name."""
 
     powers: str = ""
     channels: tuple[str, ...] = ()
     beside: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
 
     @property
     def protection(self) -> str:
@@ -103,9 +133,17 @@ class Reach(msgspec.Struct, frozen=True):
         return tuple(f"what it could reach without naming it: {each}" for each in self.channels[:LACKS])
 
     def check(self, called: Iterable[Called]) -> None:
-        """Raises Refused when it cannot be seen which function a name means on this server."""
+        """Raises Refused when it cannot be seen which function a name means on this server, or for a cast to a type that
+        may run a function: a domain's CHECK, a cast of somebody's own. A type that was made since is not known, and refused."""
         for one in called:
-            if one.name in self.beside and one.schema != "pg_catalog":
+            if one.type:
+                whole = f"{one.schema}.{one.name}" if one.schema else one.name
+                if whole not in self.types:
+                    raise Refused(
+                        f"{whole} is no type of PostgreSQL's own here: making a value of it may run somebody's function.",
+                        "Ask without the cast, or compare as text; write pg_catalog.NAME for a type of PostgreSQL's.",
+                    )
+            elif one.name in self.beside and one.schema != "pg_catalog":
                 raise Refused(
                     f"{one.name}() may mean a function of somebody's own here, beside the one that is known.",
                     f"Write pg_catalog.{one.name}()." if one.name not in EXTENSIONS else "Ask without it.",
@@ -114,9 +152,11 @@ class Reach(msgspec.Struct, frozen=True):
 
 def reach(row: Sequence[str | None]) -> Reach:
     """What the answer to POWERS says. A role that the server does not know may do anything."""
-    if len(row) != 3:
+    if len(row) != 4:
         return Reach(powers="unknown to the server")
-    return Reach(powers=row[0] or "", channels=_array(row[1]), beside=frozenset(_array(row[2])))
+    return Reach(
+        powers=row[0] or "", channels=_array(row[1]), beside=frozenset(_array(row[2])), types=frozenset(_array(row[3]))
+    )
 
 
 def _array(text: str | None) -> tuple[str, ...]:
