@@ -229,6 +229,9 @@ def start(lab: Lab, *, while_open: bool = False) -> subprocess.Popen[bytes]:
         raise Failed(f"The lab did not come up: {said.removeprefix('failed ') or log_end.strip()}", "See above.")
     _say(f"The lab is up after {time.monotonic() - began:.1f} s: dev, staging and production on loopback, {lab.home}")
     _say("Its own copy of the trees was accepted for each persona; any change to it stops at the trust screen.")
+    for name, facts in lab.facts().environments.items():
+        if "reads" in facts:
+            _say(f"{name}: reads {facts['reads']}.")
     return daemon
 
 

@@ -28,7 +28,8 @@ from envtui.lab.backups import back_up, equip
 from envtui.lab.copy import Filling, fill
 from envtui.lab.database import APPLICATION, AccessLog, Line, make_passwords, put_back, seed
 from envtui.lab.gateway import Gateway, PolicyStore
-from envtui.lab.hosts import Account, Machine, Route, Sshd
+from envtui.lab.hosts import SYSTEM_PATH, Account, Machine, Route, Sshd
+from envtui.lab.kernel import ASKED, LOWERED, here
 from envtui.lab.layout import WORKSPACE, Facts, Lab, hold, sweep
 from envtui.lab.people import Secrets, move_in
 from envtui.lab.policies import FIRST, GOOD, REQUIRE_TENANT
@@ -53,6 +54,7 @@ class LiveEnvironment:
         )
         self.identifier = ""
         self._folder = workspace.path / "hosts" / world.name
+        self.unheld = here(SYSTEM_PATH) if world.name == "production" else ""  # why its reads cannot be held
         self._token = token
         self._jwt_secret = secrets.token_bytes(32)
         self.sshds: dict[str, Sshd] = {}
@@ -195,6 +197,8 @@ class LiveEnvironment:
         if not world.database_behind:
             replaced[world.database] = f"127.0.0.1:{self.cluster.port}"
         replaced[world.http] = f"http://127.0.0.1:{next(iter(self.gateways.values())).port}"
+        if self.unheld:
+            replaced[ASKED] = LOWERED
         if world.register:
             replaced[world.register] = str(registers / Path(world.register).name)
         return Filling(replaced, known, signers)
@@ -213,6 +217,7 @@ class LiveEnvironment:
                 for name, sshd in self.sshds.items()
             ),
             "postgresql": str(self.cluster.port),
+            **({"reads": f"over ssh advisory, because {self.unheld}"} if self.unheld else {}),
         }
 
 

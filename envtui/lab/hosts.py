@@ -27,7 +27,7 @@ FILES = Path(__file__).parent / "files"
 READ_UID, WRITE_UID = 65534, 65533
 """As root the two accounts of a host are two user ids, so that the kernel keeps the read account from the policy."""
 
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Machine:
         allowed = {key: value for key, value in asked.items() if key.startswith(("LC_", "LANG"))}
         return {
             **allowed,
-            "PATH": f"{self.folder / 'bin'}:{_SYSTEM_PATH}",
+            "PATH": f"{self.folder / 'bin'}:{SYSTEM_PATH}",
             "HOME": str(self.folder / "home" / account.name),
             "USER": account.name,
             "LOGNAME": account.name,
