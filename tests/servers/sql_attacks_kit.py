@@ -96,7 +96,6 @@ class Range:
         self.folder = folder
         self.database = Database(cluster, "att")
         self._main = psycopg.connect(cluster.dsn(), autocommit=True)
-        self._others: list[psycopg.Connection] = []
         self._eyes: psycopg.Connection | None = None
         self._ears: psycopg.Connection | None = None
         self._victim: tuple[str, psycopg.Connection] | None = None
@@ -161,11 +160,15 @@ class Range:
     def bystanders(self, role: str) -> None:
         """Make sure of a session of `role`'s that can be ended, and of one that hears every channel."""
         if self._victim is None or self._victim[0] != role or not _lives(self._victim[1]):
+            if self._victim is not None:
+                self._victim[1].close()
             made = psycopg.connect(
                 self.cluster.dsn("att", role, PASSWORD), autocommit=True, application_name="victim_ro"
             )
             self._victim = (role, made)
         if self._ears is None or not _lives(self._ears):
+            if self._ears is not None:
+                self._ears.close()
             self._ears = psycopg.connect(self.cluster.dsn("att"), autocommit=True, application_name="ears")
             self._ears.execute("listen jobs")
             self._ears.execute("listen c")
