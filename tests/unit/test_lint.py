@@ -207,6 +207,23 @@ class TestWarnings:
         add(tree, f"  - {{id: x, {step}}}\n")
         assert said(tree.parent) == []
 
+    @pytest.mark.parametrize(
+        ("step", "need"),
+        [
+            ("argv: [curl, -s, 'http://localhost/health']", "network"),
+            ("argv: [curl, --unix-socket, /run/docker.sock, 'http://x/info']", "sockets"),
+            ("sh: 'date; sudo /usr/bin/systemctl status nginx'", "sockets"),
+            ("argv: 'kubectl get pods'", "network"),
+        ],
+    )
+    def test_a_read_that_its_sandbox_would_keep_from_its_work(self, tree: Path, step: str, need: str) -> None:
+        add(tree, f"  - {{id: x, kind: ssh, {step}}}\n")
+        assert said(tree.parent) == []
+        edit(tree / "environment.yaml", "targets:\n", "protection: {ssh: kernel-enforced}\ntargets:\n")
+        assert f"may need {need}, and web is read in a sandbox" in only(tree)
+        edit(tree / "books/look.yaml", "kind: ssh, " + step, f"kind: ssh, needs: [{need}], " + step)
+        assert said(tree.parent) == []
+
     def test_a_captured_pid_without_its_start(self, tree: Path) -> None:
         edit(tree / "books/look.yaml", "columns: {id: int, at: timestamp}", "columns: {id: int, pid: int}")
         assert "a process id without its start time" in only(tree)

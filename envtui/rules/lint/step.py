@@ -25,9 +25,11 @@ from envtui.core.shape import seconds
 from envtui.core.tree import Path, Tree
 from envtui.rules.calls import DEFAULT_TIMEOUT
 from envtui.rules.lint.manifest import kind_of
+from envtui.rules.lint.needs import missing_need
 from envtui.rules.lint.report import Report
 from envtui.rules.lint.writes import looks_like_write
 from envtui.rules.presets import PRESETS, problem, written_out
+from envtui.rules.protection import minimum
 
 WRITE_ONLY = ("probe", "repeatable", "undo", "point_of_no_return", "fanout", "late", "detach", "finally_")
 NOT_FOR_PEOPLE = ("target", "host", "as_", "needs", "poll", "each", "retry", "idle_timeout", "fanout", "detach", "late")
@@ -85,7 +87,7 @@ def lint_step(tree: Tree, runbook: Runbook, step: Step, path: Path, report: Repo
     if step.mode == "write" and not isinstance(step, ChooseStep | WaitStep):
         _write(tree, runbook, step, kind, path, report, unscripted)
     elif step.mode == "read":
-        _read(step, path, report)
+        _read(tree, runbook, step, path, report)
     if isinstance(step, WaitStep) and step.until is not None:
         _part(tree, runbook, step, step.until, "until", path, report)
 
@@ -223,7 +225,7 @@ def _pid(name: str, capture: Capture, at: Path, report: Report) -> None:
         report.warning(at, "a process id without its start time can mean another process later.", remedy)
 
 
-def _read(step: Step, path: Path, report: Report) -> None:
+def _read(tree: Tree, runbook: Runbook, step: Step, path: Path, report: Report) -> None:
     for field in WRITE_ONLY:
         if getattr(step, field):
             report.error((*path, written(field)), f"{written(field)} belongs to a write.", "Say mode: write.")
@@ -232,6 +234,13 @@ def _read(step: Step, path: Path, report: Report) -> None:
     if seen := looks_like_write(step):
         remedy = "If it is one, say mode: write: in a read it will be refused or undone."
         report.warning(path, f"a read that looks like a write: {seen}.", remedy)
+    target = step.target or runbook.defaults.target
+    if isinstance(step, SshStep) and target in tree.environment.targets:
+        program, need = missing_need(step)
+        level = minimum(tree.environment, target)[1]
+        if program and level in ("kernel-enforced", "gate-enforced"):
+            remedy = f"Add needs: [{need}] when it has to reach something; it lowers what is shown for the step."
+            report.warning(path, f"{program} may need {need}, and {target} is read in a sandbox.", remedy)
 
 
 def _write(tree: Tree, runbook: Runbook, step: Step, kind: str, path: Path, report: Report, unscripted: bool) -> None:

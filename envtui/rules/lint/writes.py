@@ -50,18 +50,24 @@ def looks_like_write(step: Step) -> str:
 
 
 def _command(step: SshStep) -> str:
+    if step.sh is not None and (found := _SHELL_WRITE.search(step.sh)):
+        return found.group().strip()
+    return next((seen for words in first_words(step) if (seen := _words(words))), "")
+
+
+def first_words(step: SshStep) -> list[list[str]]:
+    """The commands of a step as words, roughly: one of argv, or one for each part of a script."""
     if step.sh is not None:
-        if found := _SHELL_WRITE.search(step.sh):
-            return found.group().strip()
-        lines = re.split(r"[\n;|]|&&", step.sh)
-        return next((seen for line in lines if (seen := _words(_split(line)))), "")
-    words = _split(step.argv) if isinstance(step.argv, str) else list(step.argv or ())
-    return _words(words)
+        found = [_split(line) for line in re.split(r"[\n;|]|&&", step.sh)]
+    else:
+        found = [_split(step.argv) if isinstance(step.argv, str) else list(step.argv or ())]
+    for words in found:
+        while words and words[0] in ("sudo", "env", "nice", "timeout", "-n", "nohup", "command"):
+            del words[0]
+    return found
 
 
 def _words(words: list[str]) -> str:
-    while words and words[0] in ("sudo", "env", "nice", "timeout", "-n", "nohup", "command"):
-        words = words[1:]
     if not words:
         return ""
     program = words[0].rpartition("/")[2]

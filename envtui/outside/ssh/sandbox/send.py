@@ -8,9 +8,6 @@ import zlib
 from functools import cache
 from pathlib import Path
 
-from .calls import MACHINES
-from .filter import program
-
 START = b"import sys,zlib,binascii;exec(zlib.decompress(binascii.a2b_base64(sys.argv[1])));main(*sys.argv[2:6],sys.argv[6:])"
 """Without quote, backslash, dollar, bang or newline: it stands between quotes of any shell."""
 
@@ -76,6 +73,9 @@ def _source(name: str) -> str:
 
 @cache
 def _filters(network: bool, sockets: bool) -> bytes:
+    from .calls import MACHINES  # here: most environments never put a read into it
+    from .filter import program
+
     parts = []
     for machine in MACHINES:
         for mark, scoped in (("", False), ("+", True)):
