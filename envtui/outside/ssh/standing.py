@@ -97,7 +97,7 @@ def standing(shown: str, found: Account, sandbox: str | None, asked: bool = True
     elif not asked or sandbox == "":
         lacks = (
             *lacks,
-            "nothing but to ask for it: `protection: {ssh: kernel-enforced}` puts reads into a sandbox here",
+            "nothing there: `protection: {ssh: kernel-enforced}` in environment.yaml puts its reads into a sandbox",
         )
     level = "advisory" if found.powers else "account-enforced"
     return Standing(shown=shown, protection=level, lacks=(*lacks, *found.powers))
