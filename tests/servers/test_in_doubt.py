@@ -176,7 +176,7 @@ async def test_a_doubtful_write_is_not_offered_again(kit: Kit, tmp_path: Path) -
     """The connection ends in the middle; the run that goes on stops at the doubt."""
     traces = tmp_path / "traces"
     kit.book(
-        f"  - {{id: change, kind: ssh, mode: write, repeatable: true, "
+        f"  - {{id: change, kind: ssh, mode: write, repeatable: true, timeout: 2s, "
         f"sh: 'echo once >> {traces}; kill -9 $PPID $(ps -o ppid= -p $PPID)'}}\n"
     )
     async with kit.open() as session:
