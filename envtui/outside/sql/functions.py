@@ -6,7 +6,7 @@ triggers, or that only the parts of other objects call. VOLATILE were read one b
 draw at random; pg_sleep waits, as long as the step's timeout lets it. Never: whatever signals, locks, notifies, resets, sets,
 reads or writes the server's files, or runs SQL from a text (query_to_xml, ts_stat, ts_rewrite).
 
-`tests/servers/test_sql_functions.py` compares the list with a real server.
+`tests/servers/test_sql_probe.py` compares the list with a real server.
 """
 
 from __future__ import annotations

@@ -190,8 +190,7 @@ async def _read(wire: Wire, server: Server, statement: Statement, values: Values
             "Look at what the statement does, in the ledger.",
         )
     seconds = loop.time() - began
-    await wire.ours("ROLLBACK")
-    await wire.ours("DISCARD ALL")
+    await wire.both(b"ROLLBACK", b"DISCARD ALL")
     return Reading(
         columns=rows.columns,
         rows=tuple(rows.head),

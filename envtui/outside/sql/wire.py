@@ -99,6 +99,37 @@ class Wire:
             tag = (result.command_status or b"").decode(errors="replace") or tag
         return tag
 
+    async def both(self, first: bytes, second: bytes) -> None:
+        """Send two constant statements of ours, each a transaction of its own, in one round trip. Raises ServerSaid, Lost."""
+
+        def send() -> None:
+            self._pgconn.enter_pipeline_mode()
+            for each in (first, second):
+                self._pgconn.send_query_params(each, None)
+                self._pgconn.pipeline_sync()
+
+        self._send(send)
+        said: ServerSaid | None = None
+        for _ in range(2):
+            try:
+                async for _result in self._results():
+                    pass
+            except ServerSaid as error:
+                said = said or error
+            await self._synced()
+        self._send(self._pgconn.exit_pipeline_mode)
+        if said is not None:
+            raise said
+
+    async def _synced(self) -> None:
+        """Take the mark at which the server is ready again."""
+        from psycopg import OperationalError
+
+        try:
+            await self._result()
+        except OperationalError as error:
+            raise Lost(_first_line(error)) from error
+
     async def our_row(self, text: str) -> tuple[str | None, ...]:
         """Like `ours`, when the last statement of several is a query: its first row. Raises ServerSaid, Lost."""
         self._send(lambda: self._pgconn.send_query(text.encode()))
@@ -156,7 +187,8 @@ class Wire:
                     said = _said(result)
                 elif result.status in self._rows or result.status in self._done:
                     yield result
-                    await asyncio.sleep(0)  # a fast server must not hold the loop
+                    if result.status in self._rows:
+                        await asyncio.sleep(0)  # a fast server must not hold the loop
                 else:  # COPY in either direction: nobody is at this end of it
                     await self._connection.close()
                     raise Lost("the server began a COPY with the client")
