@@ -41,7 +41,6 @@ _EXTENSIONS = (
 )
 _AGAIN = """
 do $$ declare r record; begin
-  for r in select gid from pg_prepared_xacts loop raise notice '%', r.gid; end loop;
   for r in select slot_name from pg_replication_slots loop perform pg_drop_replication_slot(r.slot_name); end loop;
   for r in select roname from pg_replication_origin loop perform pg_replication_origin_drop(r.roname); end loop;
 end $$
