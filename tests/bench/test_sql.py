@@ -81,9 +81,9 @@ def test_ten_reads_against_ten_psql(database: Database, tmp_path: Path) -> None:
     assert ratio <= 0.8
 
 
-MOST_MS = 1.2
-"""Over a bare query. Measured 0.75 to 0.9 on two shared cores: the gate 0.12, and two round trips beside the statement's,
-BEGIN with its settings, and ROLLBACK with DISCARD ALL."""
+MOST_MS = 0.5
+"""Over a bare query: the goal, which does not hold yet (0.85 to 0.97 on two shared cores): the gate takes 0.12, and the rest are two
+round trips beside the statement's own. In one pipeline they would fit."""
 
 
 async def test_what_protects_a_read_costs_little_over_a_bare_query(database: Database) -> None:
