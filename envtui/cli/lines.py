@@ -106,6 +106,8 @@ class Printer:
                     f"  {event.act}: {event.word} · {' · '.join(facts)}"
                     + (f" · {event.why}" if event.why and event.word != "OK" else "")
                 )
+                if event.refused:
+                    self._say(f"  {event.act}: the sandbox refused {'; '.join(event.refused)}")
             case Probed() as event:
                 found = _HELD if event.act.partition("@")[0].endswith(".undo") else _FOUND
                 self._say(f"  {event.act}: {found[event.found]}" + (f" · {event.why}" if event.why else ""))

@@ -91,6 +91,7 @@ class ActEnded(_Event, frozen=True, kw_only=True, tag="act-ended"):
     truncated: bool = False
     attempt: int = 1
     untouched: bool = False  # a write that failed before anything of it could remain
+    refused: tuple[str, ...] = ()  # what the sandbox of a read did not let it do
     transcript: str = ""  # of one that was followed later: not the one of its intent
 
 

@@ -41,6 +41,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
     seconds: float = 0.0
     running: bool = False  # a detached write: it was started, and goes on
+    refused: tuple[str, ...] = ()  # what the sandbox of a read did not let it do, a clause each
 
 
 HEAD_BYTES = 64 * 1024

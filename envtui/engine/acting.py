@@ -269,6 +269,7 @@ class Acting:
             truncated=truncated or bool(reading and reading.truncated),
             attempt=attempt,
             untouched=outcome.untouched,
+            refused=tuple(map(self._ways.masked, reading.refused)) if reading else (),
         )
 
     def _sent(self, act: Act, attempt: int, handle: dict[str, str], detached: bool = False) -> ActSent:

@@ -39,6 +39,7 @@ class ActState(msgspec.Struct, frozen=True, kw_only=True):
     handle: tuple[tuple[str, str], ...] = ()
     detached: bool = False
     untouched: bool = False
+    refused: tuple[str, ...] = ()
     counted: int = 0  # attempts that count against the book's `attempts`: not those that never came to anything
     found: Finding | None = None
     found_why: str = ""

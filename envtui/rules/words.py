@@ -156,6 +156,8 @@ def outcome_in_words(event: ActEnded) -> str:
             said.append(word.format(number))
     if event.output_bytes:
         said.append(f"{event.output_bytes} bytes" + (", cut" if event.truncated else ""))
+    if event.refused:
+        said.append(f"the sandbox refused {'; '.join(event.refused)}")
     return ", ".join(said)
 
 

@@ -139,8 +139,8 @@ async def test_no_attack_has_an_effect_in_the_sandbox(
 
 
 UNHELD = {
-    "no filter of system calls": ("    filtered(filters, landlock(needs) >= 6)\n", "    landlock(needs)\n"),
-    "no Landlock": ("    filtered(filters, landlock(needs) >= 6)\n", "    filtered(filters, False)\n"),
+    "no filter of system calls": ("    filtered(filters, landlock(needs) >= 6, keeper)\n", "    landlock(needs)\n"),
+    "no Landlock": ("    filtered(filters, landlock(needs) >= 6, keeper)\n", "    filtered(filters, False, keeper)\n"),
     "no reaper": ("    end_all()\n", ""),
     "no limits": ("        resource.setrlimit(kind, (most, most))\n", "        pass\n"),
 }
@@ -164,10 +164,10 @@ OPENED = {
 async def test_without_a_layer_its_attacks_come_through(
     house: House, host: HostFixture, monkeypatch: pytest.MonkeyPatch, layer: str
 ) -> None:
-    source = send._source("there.py")
+    source = send.source()
     held, unheld_ = UNHELD[layer]
     assert source.count(held) == 1
-    less = source.replace(held, unheld_).replace("    canaries(needs)\n", "")
+    less = source.replace(held, unheld_).replace("    canaries()\n", "")
     monkeypatch.setattr(send, "_text", lambda: send._packed(less.encode()))
     through = set()
     for attack in ATTACKS:
@@ -184,7 +184,7 @@ async def test_without_a_layer_its_attacks_come_through(
 async def test_a_canary_tells_that_a_layer_is_missing(
     house: House, monkeypatch: pytest.MonkeyPatch, layer: str
 ) -> None:
-    less = send._source("there.py").replace(*UNHELD[layer])
+    less = send.source().replace(*UNHELD[layer])
     monkeypatch.setattr(send, "_text", lambda: send._packed(less.encode()))
     shown = await house.open("gw")
     assert shown.protection in ("advisory", "account-enforced")

@@ -41,6 +41,9 @@ LINE_LIMIT = 24 * 1024
 NOISE_KEPT = 2048
 """Bytes of what start files printed that are kept, for the message when nothing else comes."""
 
+ASIDE_KEPT = 16 * 1024
+"""Bytes of what a keeper tells that are kept: it tells of few calls."""
+
 NO_DIRECTORY = "cwd"
 """The status of a program whose directory does not exist: nothing ran."""
 
@@ -142,12 +145,14 @@ class Frame:
 
     def __init__(self, nonce: str, sink: Callable[[bytes], None]) -> None:
         self._begin = f"{nonce}b".encode()
+        self._nonce = nonce.encode()
         self._end = f"{nonce}e".encode()
         self._sink = sink
         self._held = b""
         self.begun = False
         self.status = ""  # three characters once the end was seen
         self.noise = b""
+        self.aside: bytes | None = None  # what a keeper told before the end, between `NONCEs` and the end mark
 
     def feed(self, data: bytes) -> None:
         if self.status:
@@ -162,17 +167,26 @@ class Frame:
             self._ignore(data[:at])
             self.begun = True
             data = data[at + len(self._begin) :]
-        at = data.find(self._end)
-        if at < 0:
-            self._hold(data, self._end, self._sink)
-            return
-        if at:
-            self._sink(data[:at])
-        status = data[at + len(self._end) :][:3]
-        if len(status) == 3:
-            self.status = status.decode("ascii", "replace")
-        else:
-            self._held = data[at:]
+        while not self.status:
+            take = self._sink if self.aside is None else self._put_aside
+            at = data.find(self._nonce)
+            if at < 0:
+                self._hold(data, self._nonce, take)
+                return
+            if at:
+                take(data[:at])
+            data = data[at:]
+            kind, rest = data[len(self._nonce) : len(self._end)], data[len(self._end) :]
+            if not kind or (kind == b"e" and len(rest) < 3):
+                self._held = data
+                return
+            if kind == b"e":
+                self.status = rest[:3].decode("ascii", "replace")
+            elif kind == b"s":
+                self.aside, data = b"", rest
+            else:  # the command knows it, and says it
+                take(self._nonce)
+                data = data[len(self._nonce) :]
 
     def finish(self) -> None:
         """The stream ended: what was held back is no mark."""
@@ -187,6 +201,9 @@ class Frame:
         self._held = data[at:]
         if at:
             rest(data[:at])
+
+    def _put_aside(self, data: bytes) -> None:
+        self.aside = (self.aside or b"")[:ASIDE_KEPT] + data[:ASIDE_KEPT]
 
     def _ignore(self, data: bytes) -> None:
         self.noise += data[: NOISE_KEPT - len(self.noise)]

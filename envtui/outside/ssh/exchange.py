@@ -212,13 +212,22 @@ class Exchange:
         if status == NO_DIRECTORY:
             raise Failed("The step's directory does not exist there; nothing was run.", "Check `cwd:`.")
         out, err = self._heads
+        exited = int(status) if status.isdigit() else None
         return Reading(
-            exit=int(status) if status.isdigit() else None,
+            exit=exited,
+            refused=self._refused(exited == 0),
             stdout=bytes(out.kept),
             stderr=bytes(err.kept),
             truncated=out.more or err.more,
             seconds=seconds,
         )
+
+    def _refused(self, ok: bool) -> tuple[str, ...]:
+        if not self._err.aside:
+            return ()
+        from .sandbox.told import refused
+
+        return refused(self._err.aside, ok)
 
     def _not_held(self, noise: str, code: int) -> ProtectionTooLow:
         """A read that was to be held, and whatever was to hold it did not come up: nothing ran."""

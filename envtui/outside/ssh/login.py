@@ -107,9 +107,9 @@ def look(link: Link, who: Who, shown: str, timeout: float) -> Standing:
     return standing(shown, found, why, asked=_level(who) >= _level_of("kernel-enforced"))
 
 
-def sandbox(mark: str, seconds: float, needs: tuple[str, ...] = (), dated: bool = False) -> Behind:
-    """What a read is put behind; `mark` is its nonce."""
-    return Behind(send.words(mark, seconds, needs, dated), send.ENV)
+def sandbox(mark: str, seconds: float, needs: tuple[str, ...] = (), dated: bool = False, code: str = "") -> Behind:
+    """What a read is put behind; `mark` is its nonce. The rest is as `send.words` takes it."""
+    return Behind(send.words(mark, seconds, needs, dated, code), send.ENV)
 
 
 def _standing(link: Link, who: Who, timeout: float) -> Standing:
@@ -117,12 +117,11 @@ def _standing(link: Link, who: Who, timeout: float) -> Standing:
     why = None
     if level == _level_of("kernel-enforced"):
         try:
-            return Standing(
-                shown=_identity(link, who, timeout, held=True), protection="kernel-enforced", behind="sandbox"
-            )
+            shown, code = _identity(link, who, timeout, held=True)
+            return Standing(shown=shown, protection="kernel-enforced", behind="sandbox", code=code)
         except ProtectionTooLow as error:  # it may have a gate, which does that by itself
             why = error.message
-    shown = _identity(link, who, timeout)
+    shown, _ = _identity(link, who, timeout)
     return standing(shown, _account(link, timeout), why) if level else Standing(shown=shown)
 
 
@@ -149,8 +148,10 @@ def _run(link: Link, command: Command, mark: str, timeout: float) -> Reading:
         raise Unreachable(message, "The host hangs; look at it by another way.") from error
 
 
-def _identity(link: Link, who: Who, timeout: float, held: bool = False) -> str:
-    """Ask the host who it is, before anything else. Without an identity only that there is a shell is checked."""
+def _identity(link: Link, who: Who, timeout: float, held: bool = False) -> tuple[str, str]:
+    """Ask the host who it is, before anything else: what it shows, and what it has compiled if it was `held`.
+
+    Without an identity only that there is a shell is checked."""
     identity = who.identity
     asked = identity.argv if identity is not None else None
     words = tuple(word.encode() for word in asked or ("true",))
@@ -158,10 +159,12 @@ def _identity(link: Link, who: Who, timeout: float, held: bool = False) -> str:
     behind = sandbox(mark, timeout, dated=True) if held else None
     sent = wall_ms()
     reading = _run(link, Command(argv=words, dated=True, behind=behind), mark, timeout)
-    link.skew_ms = _skew(reading.stderr, sent)
+    date, _, code = reading.stderr.partition(b"\n")[0].decode("ascii", "replace").partition(" ")
+    link.skew_ms = _skew(date, sent)
+    code = send.compiled(code.strip()) if held else ""
     fingerprint = f"host key {link.host_key.fingerprint}"
     if identity is None or not asked:
-        return fingerprint
+        return fingerprint, code
     text = reading.stdout.decode("utf-8", "replace").strip()
     expected = identity.equals if identity.equals is not None else identity.matches
     if reading.exit != 0 or expected is None or not _is(text, identity):
@@ -170,13 +173,13 @@ def _identity(link: Link, who: Who, timeout: float, held: bool = False) -> str:
             f"{who.environment} expects {expected!r}.",
             "It is not the host that the manifest means: another environment's, a clone, or renamed. Nothing else was sent.",
         )
-    return f"{text}, {fingerprint}"
+    return f"{text}, {fingerprint}", code
 
 
-def _skew(stderr: bytes, sent_ms: int) -> int | None:
-    """How far the host's clock is ahead, from the line that it wrote first; None when it wrote none."""
-    told = stderr.partition(b"\n")[0].strip()
-    if not told.isdigit() or len(told) > 11:
+def _skew(told: str, sent_ms: int) -> int | None:
+    """How far the host's clock is ahead, from the date that it wrote first; None when it wrote none."""
+    told = told.strip()
+    if not (told.isascii() and told.isdigit()) or len(told) > 11:
         return None
     return skew(int(told) * 1000 + HALF_A_SECOND, sent_ms, wall_ms(), HALF_A_SECOND)
 

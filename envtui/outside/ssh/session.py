@@ -105,7 +105,7 @@ def _behind(opened: Opened, act: Act, mark: str) -> Behind | None:
         return None
     if act.place.as_:
         return Behind(through_gate(mark, act.timeout, act.needs), ENV)
-    return sandbox(mark, act.timeout, act.needs)
+    return sandbox(mark, act.timeout, act.needs, code=standing.code)
 
 
 def _shown(act: Act, opened: Opened, standing: Standing) -> Shown:

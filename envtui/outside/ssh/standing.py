@@ -46,6 +46,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     protection: str = "advisory"
     lacks: tuple[str, ...] = ()
     behind: Literal["", "sandbox", "gate"] = ""
+    code: str = ""  # the sandbox's text as that host has compiled it
     allowed: tuple[str, ...] = ()
 
 

@@ -45,6 +45,10 @@ def about(step: StepState, planned: PlannedStep | None, book_step: Step) -> list
     if step.word is not None:
         glyph, glyph_tone = GLYPHS[step.word]
         rows.append(row(f"{glyph} {step.word}  ", clean(step.why, 300), "$tone-dim", label_tone=f"bold {glyph_tone}"))
+        rows += [
+            row("refused  ", f"by the sandbox: {clean(refused, 300)}", "$tone-dim", label_tone="$tone-wait")
+            for refused in dict.fromkeys(each for act in (*step.acts, *step.probes) for each in act.refused)
+        ]
     elif isinstance(book_step, ChooseStep):
         rows += [
             row(f"  {n} ", clean(label, 200), label_tone="bold $tone-send")

@@ -15,7 +15,13 @@ from .calls import DENIED, FREE, MACHINES, WEIGHED
 ALLOW = 0x7FFF0000
 ERRNO = 0x00050000
 KILL = 0x80000000
-EPERM, EACCES, ENOTTY, ENOSYS = 1, 13, 25, 38
+ENOTTY, ENOSYS = 25, 38
+
+REFUSED = 0x7FC00001
+"""Answered by the keeper, with EPERM, and told (SECCOMP_RET_USER_NOTIF). Where nobody listens the host makes ERRNO of it."""
+
+TOLD = 0x7FC00002
+"""Told by the keeper and let through, to Landlock. Where nobody listens the host makes ALLOW of it."""
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _JUMP, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06
 _NUMBER, _ARCH = 0, 4
@@ -29,12 +35,18 @@ _STREAM, _SEQPACKET = 1, 5
 _SOCKET_FLAGS = (0, 0o2000000, 0o4000, 0o2004000)  # SOCK_CLOEXEC, SOCK_NONBLOCK
 _TALK = (
     "recvfrom", "recvmsg", "recvmmsg", "getsockname", "getpeername", "getsockopt", "setsockopt", "shutdown",
-    "sendto", "sendmsg", "sendmmsg", "bind",
+    "sendto", "sendmsg", "sendmmsg",
 )  # fmt: skip
 """Calls on a socket that was opened."""
 
 _FCNTL = (0, 1, 2, 3, 4, 9, 11, 16, 1030, 1032, 1034)
 """F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETOWN, F_GETSIG, F_GETOWN_EX, F_DUPFD_CLOEXEC, F_GETPIPE_SZ, F_GET_SEALS."""
+
+_TO_CHANGE = 0o1103
+"""O_WRONLY, O_RDWR, O_CREAT, O_TRUNC."""
+
+_CORE = 4
+"""RLIMIT_CORE: what a child would lower to 0. At 1 the kernel starts no program for cores; at 0 it does, see core(5)."""
 
 _LOCKS = (5, 6, 7, 36, 37, 38)
 """F_GETLK, F_SETLK, F_SETLKW and F_OFD_*: answered with success and not done. A read lock would make a writer wait, and
@@ -58,8 +70,10 @@ _SYSLOG = (3, 9, 10)
 """Read all of the kernel's log, and its size. 2 (READ) would take away what it reads."""
 
 
-_Rule = tuple[tuple[tuple[int, int, int], ...], int]
-"""((argument, comparison, value)…, action): all of them hold."""
+_Rule = tuple[tuple[tuple[float, int, int], ...], int]
+"""((argument, comparison, value)…, action): all of them hold. Of an argument the lower 32 bits, of argument + _HIGH the upper."""
+
+_HIGH = 0.5
 
 
 class _Program:
@@ -86,7 +100,7 @@ class _Program:
             left = 2 * len(conditions) + 1
             for argument, comparison, value in conditions:
                 left -= 2
-                inner.add(_LOAD, 16 + 8 * argument)
+                inner.add(_LOAD, 16 + int(8 * argument))
                 inner.add(comparison, value, 0, left)
             inner.answer(action)
         inner.answer(otherwise)
@@ -116,36 +130,44 @@ def program(machine: str, network: bool, sockets: bool, scoped: bool) -> bytes:
         if name in calls:
             made.weighed(calls[name], rules, otherwise)
     for number in DENIED[machine].values():
-        made.when(number, ERRNO | EPERM)
+        made.when(number, REFUSED)
     made.answer(ERRNO | ENOSYS)
     return made.bytes()
 
 
 def _rules(network: bool, sockets: bool, scoped: bool) -> list[tuple[str, list[_Rule], int]]:
     """(call, rules, otherwise) for those whose arguments decide."""
-    no, yes = ERRNO | EPERM, ALLOW
+    no, yes = REFUSED, ALLOW
     families = [*([_INET, _INET6] if network else []), *([_UNIX] if sockets else [])]
     opened = _equal(0, families, yes)
     # Netlink tells about routes and sockets; NETLINK_USERSOCK and the like would reach a service of this host.
     opened += [(((0, _EQUAL, _NETLINK), (2, _EQUAL, protocol)), yes) for protocol in _NETLINK_PROTOCOLS]
     # A pair that could be sent elsewhere with an address (datagrams) would reach one, too.
     pairs = [kind | flags for kind in (_STREAM, _SEQPACKET) for flags in _SOCKET_FLAGS]
+    reads = ((2, _EQUAL, 0), (2 + _HIGH, _EQUAL, 0))  # there is no new limit
+    limits: tuple[_Rule, ...] = ((reads, yes), (((1, _EQUAL, _CORE),), ERRNO), ((), yes))
+    # The length of an address tells families apart, and most names that a daemon would miss from what netlink needs.
+    lengths = (12, *((16, 28) if network else ()))
     found: list[tuple[str, list[_Rule], int]] = [
+        ("bind", [] if sockets else _equal(2, lengths, yes), yes if sockets else no),
         ("clone", [(((0, _ANY_BIT, _NEW_NAMESPACES),), no)], yes),
         ("fcntl", [*_equal(1, _FCNTL, yes), *_equal(1, _LOCKS, ERRNO)], no),
         ("flock", [], ERRNO),
         ("ioctl", _equal(1, _IOCTLS + (_IOCTLS_NETWORK if network else ()), yes), ERRNO | ENOTTY),
         ("prctl", _equal(0, _PRCTL, yes), no),
-        ("prlimit64", _equal(0, (0,), yes), no),
+        ("open", [(((1, _ANY_BIT, _TO_CHANGE),), TOLD)], yes),
+        ("openat", [(((2, _ANY_BIT, _TO_CHANGE),), TOLD)], yes),
+        ("prlimit64", [(((0, _EQUAL, 0), *condition), action) for condition, action in limits], no),
+        ("setrlimit", _equal(0, (_CORE,), ERRNO), yes),
         # Its own part of the processor and of the disk, and nobody else's.
         ("setpriority", [(((0, _EQUAL, 0), (1, _EQUAL, 0)), yes)], no),
         ("ioprio_set", [(((0, _EQUAL, 1), (1, _EQUAL, 0)), yes)], no),
         ("sched_setaffinity", _equal(0, (0,), yes), no),
         ("syslog", _equal(0, _SYSLOG, yes), no),
         ("personality", _equal(0, (0xFFFFFFFF,), yes), no),
-        ("socket", opened, ERRNO | EACCES),
-        ("socketpair", [(((0, _EQUAL, _UNIX), (1, _EQUAL, kind)), yes) for kind in pairs], ERRNO | EACCES),
-        ("connect", [], yes if families else ERRNO | EACCES),
+        ("socket", opened, no),
+        ("socketpair", [(((0, _EQUAL, _UNIX), (1, _EQUAL, kind)), yes) for kind in pairs], no),
+        ("connect", [], yes if families else no),
         # Without Landlock's scope a signal goes to the own group, or only asks whether somebody is there.
         ("kill", [] if scoped else [*_equal(1, (0,), yes), *_equal(0, (0,), yes)], yes if scoped else no),
         ("tgkill", [], yes if scoped else no),

@@ -1,6 +1,6 @@
 """The same as a file that a host's owner installs: what the server lets a key do (a forced command), and what sudo may start.
 
-Stands behind `there` in one file; imported by nobody. Of the client it takes what to run, never how it is held.
+Stands behind `holding` and `keeping` in one file; imported by nobody. Of the client it takes what to run, never how it is held.
 
     envtui-gate [LETTERS [SECONDS]]                    forced command: runs SSH_ORIGINAL_COMMAND
     envtui-gate --read LETTERS NONCE SECONDS WORD...   from sudo; LETTERS stands first, so that sudoers can pin it

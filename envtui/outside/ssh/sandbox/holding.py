@@ -1,0 +1,177 @@
+"""What runs on the host: the command, behind everything that the kernel can hold for it.
+
+With `keeping` behind it this is one text, sent with each read and run by any python3 from 3.6 on; imported by nobody. What
+cannot be put up is said, and nothing runs. What a book puts into the environment comes under names that mean nothing to a
+loader or to python.
+"""
+
+import _signal as signal  # the ones beneath: they need no enum, which takes longer than all the rest
+import _socket as socket
+import binascii
+import ctypes
+import errno
+import marshal
+import os
+import resource
+import struct
+import time
+import zlib
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.syscall.restype = ctypes.c_long
+LIMITS = (
+    (resource.RLIMIT_CORE, 1),  # at 0 the kernel would start the host's program for cores
+    (resource.RLIMIT_FSIZE, 0),
+    (resource.RLIMIT_DATA, 2 << 30),
+    (resource.RLIMIT_AS, 64 << 30),
+    (resource.RLIMIT_NOFILE, 4096),
+    (resource.RLIMIT_NPROC, 512),
+    (resource.RLIMIT_MSGQUEUE, 0),
+    (resource.RLIMIT_MEMLOCK, 64 << 10),
+)
+MACHINES = {"x86_64": (317, (2, 257)), "aarch64": (277, (56,))}  # seccomp(2); open and openat
+NOBODY = {b"\6\0\0\0\1\0\xc0\x7f": b"\6\0\0\0\1\0\5\0", b"\6\0\0\0\2\0\xc0\x7f": b"\6\0\0\0\0\0\xff\x7f"}
+KINDS = 20  # so many refused calls are told apart
+
+
+def refuse(why):
+    os.write(2, f"envtui-sandbox: {why}\n".encode())
+    os._exit(97)
+
+
+def failed(what):
+    refuse(what + ": " + os.strerror(ctypes.get_errno()))
+
+
+def call(*words):
+    return LIBC.syscall(*[ctypes.c_long(word) if isinstance(word, int) else word for word in words])
+
+
+def landlock(needs):
+    """No right to change a file, of what this kernel knows; no TCP; from version 6 on no signal and no socket outside.
+
+    Root could open any device, and some act on being opened (a watchdog, a tape): it reads those that do not."""
+    version = call(444, None, 0, 1)
+    if version < 3:
+        refuse("this kernel has no Landlock of version 3 (Linux 6.2), it has %d" % max(version, 0))
+    files = sum(1 << bit for bit in (1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14))
+    if version >= 5:
+        files |= 1 << 15
+    reads = 1 << 2 if os.geteuid() == 0 else 0
+    files |= reads
+    rules = struct.pack("QQQ", files, 1 if "n" in needs else 3, 2 if "s" in needs else 3)
+    rules = rules[: 8 if version < 4 else 16 if version < 6 else 24]
+    made = call(444, rules, len(rules), 0)
+    if made < 0:
+        failed("Landlock")
+    rights = dict.fromkeys(("/dev/null", "/dev/zero", "/dev/full"), files & (1 << 1 | reads | 1 << 14 | 1 << 15))
+    if reads:
+        rights.update(dict.fromkeys(readable("r" in needs), reads))
+    for path, right in rights.items():
+        if os.path.exists(path):
+            opened = os.open(path, os.O_PATH)
+            call(445, made, 1, struct.pack("=Qi", right, opened), 0)
+            os.close(opened)
+    if call(446, made, 0):
+        failed("Landlock")
+    os.close(made)
+    return version
+
+
+def readable(disks):
+    """Everything but devices. A mount of the network is not even looked at: a server that is away would hold up every read."""
+    remote = set()
+    with open("/proc/self/mountinfo") as mounts:
+        for line in mounts:
+            place, _, kind = line.partition(" - ")
+            if kind.startswith(("nfs", "cifs", "smb", "ceph", "fuse", "autofs", "afs", "9p", "lustre", "gfs", "ocfs")):
+                remote.add(place.split()[4])
+    found = ["/" + name for name in os.listdir("/") if name != "dev" and "/" + name not in remote]
+    found += ["/dev/" + name for name in ("random", "urandom", "kmsg", "shm", "mqueue")]
+    if disks:
+        found += ["/dev/" + name for name in os.listdir("/sys/class/block") if not name.startswith(("sr", "fd"))]
+    return found
+
+
+def filtered(filters, scoped, keeper):
+    """Each filter stands behind its name (`x86_64`, `x86_64+` where signals are scoped) and its length.
+
+    The kernel's questions go to the keeper; where it cannot ask (another program listens already) it answers by itself."""
+    machine, known = os.uname().machine, zlib.decompress(binascii.a2b_base64(filters))
+    wanted = (machine + "+" * scoped).encode()
+    while known:
+        name, _, known = known.partition(b" ")
+        length = int(known[:5])
+        if name == wanted:
+            code = known[5 : 5 + length]
+            if keeper:
+                asks = seccomp(machine, code, 1 << 3 | 1 << 5)  # a listener; only what ends it interrupts a question
+                if asks >= 0:
+                    keeper.sendmsg([b"!"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", asks))])
+                    os.close(asks)
+                    return
+            steps = (code[at : at + 8] for at in range(0, length, 8))
+            if seccomp(machine, b"".join(NOBODY.get(step, step) for step in steps), 0):
+                failed("seccomp")
+            return
+        known = known[5 + length :]
+    refuse("there is no list of system calls for " + machine)
+
+
+def seccomp(machine, code, flags):
+    held = ctypes.create_string_buffer(code, len(code))
+    return call(MACHINES[machine][0], 1, flags, struct.pack("HP", len(code) // 8, ctypes.addressof(held)))
+
+
+def canaries():
+    """What must fail now, for each layer: to open a file of one's own to write, and to change one that is not there."""
+    tries = (
+        lambda: call(437, -100, b"/proc/self/comm", struct.pack("QQQ", os.O_WRONLY, 0, 0), 24),  # openat2(2)
+        lambda: LIBC.chmod(b"/proc/self/envtui-canary", 0),
+    )
+    for number, attempt in enumerate(tries, 1):
+        if attempt() >= 0 or ctypes.get_errno() not in (errno.EPERM, errno.EACCES):
+            refuse("canary %d lives, so nothing holds here" % number)
+
+
+def become(filters, nonce, needs, words, keeper):
+    """The command, behind all of it. Its output begins with the mark only when everything holds.
+
+    `keeper` is a socket that leads there; its end at exec tells the keeper that the command itself has begun."""
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for each in (signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(each, signal.SIG_DFL)  # python ignores SIGPIPE, and what it starts would, too
+    kept = keeper.fileno() if keeper else 2
+    if (kept > 3 and call(436, 3, kept - 1, 0)) or call(436, kept + 1, 0x7FFFFFFF, 0):  # close_range(2)
+        failed("what was open could not be closed")
+    for kind, most in LIMITS:
+        hard = resource.getrlimit(kind)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (most, most))
+    if os.geteuid() == 0:
+        kept = (2, 19, 34) if "r" in needs else ()  # DAC_READ_SEARCH, SYS_PTRACE and SYSLOG: they read
+        for power in range(64):
+            if power not in kept and LIBC.prctl(24, power, 0, 0, 0) and ctypes.get_errno() != errno.EINVAL:
+                failed("a capability could not be dropped")
+    with open("/proc/self/oom_score_adj", "w") as first:
+        first.write("1000")  # when memory runs out, this goes and not what the host is for
+    if LIBC.prctl(38, 1, 0, 0, 0):
+        failed("no_new_privs")
+    for name in [each for each in os.environ if each.startswith("envtui_env_")]:
+        os.environ[name[11:]] = os.environ.pop(name)
+    filtered(filters, landlock(needs) >= 6, keeper)
+    canaries()
+    if nonce:
+        os.write(1, (nonce + "b").encode())
+        os.write(2, (nonce + "b" + ("%d %s\n" % (time.time(), compiled()) if "d" in needs else "")).encode())
+    try:
+        os.execvp(words[0], words)
+    except OSError as error:
+        os.write(2, f"{words[0]}: {os.strerror(error.errno)}\n".encode())
+        os._exit(127 if error.errno == errno.ENOENT else 126)
+
+
+def compiled():
+    """This text as python has compiled it, for the next reads over the connection: compiling takes a fifth of the time."""
+    return binascii.b2a_base64(zlib.compress(marshal.dumps(CODE), 9), newline=False).decode()
