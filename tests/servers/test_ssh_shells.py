@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from ssh_house import House
 from sshd import SSHD, Server, Servers, servers
+from test_ssh_sandbox import LANDLOCK
 
 from envtui.core.errors import Refused
 
@@ -48,13 +49,17 @@ async def house(world: Servers) -> AsyncIterator[House]:
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "fish", "tcsh"])
+@pytest.mark.parametrize("least", ["advisory", "kernel-enforced"])
 async def test_hostile_words_arrive_whatever_the_login_shell_prints_and_reads(
-    house: House, one: Server, world: Servers, shell: str
+    house: House, one: Server, world: Servers, shell: str, least: str
 ) -> None:
+    if least == "kernel-enforced" and LANDLOCK < 3:
+        pytest.skip("NO LANDLOCK: hostile words WERE NOT TRIED in the sandbox")
+    house.least = least
     path = shutil.which(shell)
     if path is None:
         pytest.skip(f"{shell} IS NOT INSTALLED: hostile words were not tried in it")
-    user = world.account(shell, path, NOISE)
+    user = world.account(f"{shell}-{least[0]}", path, NOISE)
     house.target("gw", one, expects="test:one", user=user, write_key="file:reader")
     reading = await house.read("gw", "printf", "%s|", *HOSTILE)
     assert reading.stdout.decode("utf-8", "surrogateescape") == "|".join(HOSTILE) + "|"
