@@ -50,12 +50,12 @@ def run(
     return asyncio.run(go())
 
 
-def ask(session: EnvironmentSession, target: str, words: Sequence[str], *, json: bool) -> int:
+def ask(session: EnvironmentSession, target: str, words: Sequence[str], needs: Sequence[str], *, json: bool) -> int:
     """One unscripted read. Returns the exit code."""
 
     async def go() -> int:
         async with session:
-            task = await session.ask(target, words)
+            task = await session.ask(target, words, needs)
             replies = Replies({}, interactive=False)
             return await Drive(session, task, replies, Printer(json, session, task)).through()
 

@@ -18,6 +18,7 @@ from envtui.core.events import (
     Finding,
     GrantActivated,
     GrantEnded,
+    IdentityShown,
     LateAccepted,
     Noted,
     Probed,
@@ -86,6 +87,8 @@ class Printer:
             self._print(canonical({"seq": entry.seq, "at_ms": entry.at_ms, **event}).decode())
             return
         match entry.event:
+            case IdentityShown() as event if event.access == "read" and event.protection:
+                self._say(f"{event.target}/{event.member}: reads are {event.protection}")
             case ActIntended() as event:
                 self._intended[event.act] = event.shows
                 does = event.act.partition("@")[0].removeprefix(event.step).removeprefix(".")  # undo, probe

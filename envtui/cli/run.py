@@ -25,7 +25,13 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
     """The arguments of `run`, `undo` and `ask`."""
     parser.add_argument("environment", metavar="ENV", help="its name: `envtui list` names them all")
     if verb == "ask":
-        parser.usage = "%(prog)s [--json] ENV TARGET -- ARGV…"
+        parser.usage = "%(prog)s [--json] [--needs NEEDS] ENV TARGET -- ARGV…"
+        parser.add_argument(
+            "--needs",
+            default="",
+            metavar="NEEDS",
+            help="what the sandbox leaves open: network, sockets, root; with commas",
+        )
         parser.add_argument("target", metavar="TARGET", help="one of its targets: `envtui show ENV` names them")
         parser.add_argument("words", nargs="+", metavar="ARGV…", help="a command's words, a SQL query, or an HTTP path")
     elif verb == "undo":
@@ -51,6 +57,10 @@ def add(verb: str, parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--plain", action="store_true", help="line by line (the default)")
     how.add_argument("--json", action="store_true", help="each ledger entry as a line of JSON")
+
+
+def _listed(text: str) -> list[str]:
+    return [word for word in text.replace(",", " ").split() if word]
 
 
 def _add_answers(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +100,7 @@ def run(verb: str, args: argparse.Namespace) -> int:
 
         session = world.session(tree, order, last, ahead)
         if verb == "ask":
-            return going.ask(session, args.target, args.words, json=args.json)
+            return going.ask(session, args.target, args.words, _listed(args.needs), json=args.json)
         if left is None:
             text = edited_text(args.edited)
             return going.run(session, args.book, params, answers, blocks, text, args.edited or "", json=args.json)

@@ -305,11 +305,12 @@ class EnvironmentSession(Planning):
         spend = self.access.spend_undo if undo else self.access.spend
         return await spend(task, act, attempt, late)
 
-    async def ask(self, target: str, words: Sequence[str]) -> RunTask:
-        """An unscripted read: a book of one step, under the same protection and in the same ledger."""
+    async def ask(self, target: str, words: Sequence[str], needs: Sequence[str] = ()) -> RunTask:
+        """An unscripted read: a book of one step, under the same protection and in the same ledger. `needs`: what the
+        sandbox is to leave open for it."""
         from envtui.rules import unscripted
 
-        runbook = unscripted.read(self.environment, target, words, self.operator.name)
+        runbook = unscripted.read(self.environment, target, words, self.operator.name, needs)
         run, date = self.begin()
         plan = self.made(Book(runbook, "", "", ""), run, self.operator.name, date, {}, "")
         return await self.start(plan, unscripted=runbook)

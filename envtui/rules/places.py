@@ -125,7 +125,7 @@ def _account(target: str, as_: str | None, user: str, credential: Credential) ->
     if not credential.sudo:
         raise UsageError(
             f"Acts on {target} as {as_} need a credential that may use sudo.",
-            "Its owner adds `sudo: true` to the credential, or the step leaves `as` out.",
+            "Its owner adds `sudo: true` to the credential, or the step does without `as` and `needs: [root]`.",
         )
     return as_
 

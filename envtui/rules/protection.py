@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from envtui.core.act import Plan
 from envtui.core.environment import Environment, HttpTarget, SqlTarget
 
 LEVELS: dict[str, tuple[str, ...]] = {
@@ -38,3 +39,23 @@ def enough(environment: Environment, target: str, level: str) -> bool:
     order = LEVELS[kind]
     probed = level.split(",")[0].strip()  # "kernel-enforced, with network"
     return probed in order and least in order and order.index(probed) >= order.index(least)
+
+
+def of_plan(plan: Plan, environment: Environment, probed: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """What protects the reads of a plan, a clause for each target: the level that was probed there (the weakest of its
+    members), or the least that will be accepted; and which steps open more by their needs."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for step in plan.steps:
+        for act in (*step.acts, *step.probe):
+            if act.mode == "read":
+                more = found.setdefault(act.place.target, {}).setdefault(", ".join(act.needs), [])
+                if step.id not in more:
+                    more.append(step.id)
+    clauses = []
+    for target, needs in found.items():
+        kind, least = minimum(environment, target)
+        known = tuple(probed.get(target, ()))
+        level = weakest(kind, known) if known else f"at least {least}"
+        opened = (f"{' and '.join(steps)} with {what}" for what, steps in needs.items() if what)
+        clauses.append(", ".join((f"{target} {level}", *opened)))
+    return tuple(clauses)

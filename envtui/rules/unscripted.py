@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast, get_args
 
 import msgspec
 
 from envtui.core.environment import Environment, HttpTarget, SqlTarget, SshTarget, Target
 from envtui.core.errors import UsageError
-from envtui.core.runbook import AnyExpect, HttpStep, ManualStep, Probe, Runbook, SqlStep, SshStep, Step, Undo
+from envtui.core.runbook import AnyExpect, HttpStep, ManualStep, Need, Probe, Runbook, SqlStep, SshStep, Step, Undo
 
 _S = TypeVar("_S", SshStep, SqlStep, HttpStep)
 
@@ -46,18 +46,30 @@ def target_of(environment: Environment, name: str) -> Target:
     return found
 
 
-def read(environment: Environment, target: str, words: Sequence[str], owner: str) -> Runbook:
-    """A read of one step. Raises UsageError for a target that is not there."""
+def read(environment: Environment, target: str, words: Sequence[str], owner: str, needs: Sequence[str] = ()) -> Runbook:
+    """A read of one step. `needs`: what the sandbox is to leave open. Raises UsageError for a target or a need that is not
+    there."""
     described = target_of(environment, target)
     title = "an unscripted read"
     step: Step
+    if needs and not isinstance(described, SshTarget):
+        raise UsageError(f"{target} is no host: what a read needs is for targets of kind ssh.", "Leave it out.")
     if isinstance(described, SshTarget):
-        step = SshStep(id="ask", target=target, argv=tuple(map(_plain, words)), title=title)
+        step = SshStep(
+            id="ask", target=target, argv=tuple(map(_plain, words)), title=title, needs=tuple(map(_need, needs))
+        )
     elif isinstance(described, SqlTarget):
         step = SqlStep(id="ask", target=target, query=_plain(" ".join(words)), title=title)
     else:
         step = HttpStep(id="ask", target=target, path=_plain(words[0] if words else "/"), title=title)
     return _book("ask", environment, f"Unscripted read on {target}", owner, (step,))
+
+
+def _need(name: str) -> Need:
+    for known in get_args(Need):
+        if name == known:
+            return cast(Need, known)
+    raise UsageError(f"{name!r} is nothing that a read can need.", f"One of {', '.join(get_args(Need))}.")
 
 
 def write(environment: Environment, proposal: Proposal, id_: str, owner: str) -> Runbook:

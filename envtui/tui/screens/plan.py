@@ -14,6 +14,7 @@ from envtui.core.act import Plan
 from envtui.core.errors import EnvtuiError
 from envtui.core.text import clean
 from envtui.core.tree import Book
+from envtui.rules.protection import of_plan
 from envtui.rules.shows import shows
 
 from .. import actions
@@ -81,7 +82,11 @@ class PlanScreen(FramedScreen):
             shown.update(words((clean(str(error), 3000), "$tone-bad")))
             self.now("no plan", clean(error.remedy, 200), "$tone-bad")
             return
-        shown.update(describe(self._plan))
+        probed: dict[str, list[str]] = {}
+        for one in session.status().connections:
+            if one.protection:
+                probed.setdefault(one.target, []).append(one.protection)
+        shown.update(describe(self._plan, of_plan(self._plan, session.environment, probed)))
         writes = len(self._plan.writes)
         said = f"{len(self._plan.steps)} steps, {writes or 'no'} write{'' if writes == 1 else 's'}"
         self.now(
@@ -135,8 +140,8 @@ class PlanScreen(FramedScreen):
         self.app.pop_screen()
 
 
-def describe(plan: Plan) -> Rows:
-    """Every act of a plan with its masked command; undo and probe are signed with it."""
+def describe(plan: Plan, reads: Sequence[str] = ()) -> Rows:
+    """Every act of a plan with its masked command; undo and probe are signed with it. `reads`: what protects them."""
     rows: list[Row] = []
     names: list[str] = [clean(step.id) for step in plan.steps]
     names += ["  " + clean(act.place.member) for step in plan.steps for act in step.acts]
@@ -162,6 +167,7 @@ def describe(plan: Plan) -> Rows:
                 rows.append(row(f"  {label:<{wide - 2}}  ", clean(command, 400), "$tone-dim"))
         if step.by_hand:
             rows.append(row(f"  {'undo, by hand':<{wide - 2}}  ", clean(step.by_hand, 400), "$tone-dim"))
+    rows += [row("reads  ", clean(said, 400), "$tone-dim", label_tone="$tone-label") for said in reads]
     return Rows(rows)
 
 

@@ -167,6 +167,10 @@ def ask_unscripted(screen: FramedScreen) -> None:
         if not typed:
             return
         target, _, rest = typed.strip().partition(" ")
+        needs: list[str] = []
+        if rest.startswith("--needs "):
+            said, _, rest = rest.removeprefix("--needs ").lstrip().partition(" ")
+            needs = [need for need in said.split(",") if need]
 
         async def start() -> None:
             import shlex
@@ -177,7 +181,7 @@ def ask_unscripted(screen: FramedScreen) -> None:
                 words_ = shlex.split(rest) if is_ssh else [rest]
             except ValueError:
                 words_ = [rest]
-            task = await session.ask(target, words_)
+            task = await session.ask(target, words_, needs)
             screen.envtui.run_task = task
             from .run import RunScreen
 
@@ -190,7 +194,8 @@ def ask_unscripted(screen: FramedScreen) -> None:
     screen.app.push_screen(
         Prompt(
             "An unscripted read",
-            f"Targets: {names}\nWrite the target, then the command, the query or the path.",
+            f"Targets: {names}\nWrite the target, then the command, the query or the path. "
+            "A command may need more than to read files: gateway --needs sockets systemctl status nginx",
             "gateway uptime",
         ),
         done,

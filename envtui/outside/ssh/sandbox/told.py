@@ -24,7 +24,7 @@ _QUIET = {
 
 _NAMES = {
     "ls", "id", "ps", "stat", "find", "who", "w", "last", "whoami", "groups", "getent", "top", "bash", "sh", "df", "du", "tar",
-    "lsof", "ss", "netstat", "sudo", "crontab",
+    "lsof", "ss", "netstat", "sudo", "crontab", "curl", "wget", "git",
 }  # fmt: skip
 """They ask a daemon for the names of accounts if there is one, and read files if not: nobody misses that socket."""
 
