@@ -263,6 +263,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return digest(self.as_data())
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """What its reads open beyond reading files, each once."""
+        return tuple(dict.fromkeys(n for s in self.steps for act in (*s.acts, *s.probe) for n in act.needs))
+
+    @property
     def writes(self) -> tuple[Act, ...]:
         """What it changes, in order."""
         return tuple(a for s in self.steps if s.mode == "write" for a in s.acts)

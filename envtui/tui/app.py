@@ -188,7 +188,8 @@ class EnvtuiApp(App[int]):
                 f"{operator.name}@{operator.machine} · {len(self.lobby.cards)} environments, {books} runbooks, {state}"
             )
         run = self.run_task.run if self.run_task is not None else None
-        return banner(self.session, run, round(time.time() * 1000), clean(lobby, 200))
+        needs = self.run_task.plan.needs if run is not None and run.word is None and self.run_task is not None else ()
+        return banner(self.session, run, round(time.time() * 1000), clean(lobby, 200), needs)
 
     def open_environment(self, name: str) -> None:
         if self.session is not None and self.session.environment.name != name:

@@ -28,8 +28,10 @@ class Banner(msgspec.Struct, frozen=True):
     broken: bool = False
 
 
-def banner(session: EnvironmentSession | None, run: Run | None, now_ms: int, lobby: str = "") -> Banner:
-    """The banner for an open environment, or of the lobby with a line about it."""
+def banner(
+    session: EnvironmentSession | None, run: Run | None, now_ms: int, lobby: str = "", needs: Iterable[str] = ()
+) -> Banner:
+    """The banner for an open environment, or of the lobby with a line about it. `needs`: what the reads of the run open."""
     if session is None:
         return Banner(" envtui ", f" {lobby} " if lobby else "", None)
     from envtui.engine.lobby import shape  # here: the first frame of the lobby needs nothing of the engine
@@ -53,7 +55,7 @@ def banner(session: EnvironmentSession | None, run: Run | None, now_ms: int, lob
         words.insert(1, run.mark)
     return Banner(
         clean(f" {' │ '.join(words)} ", 160),
-        clean(f" {' · '.join([*_below(session), *_told(run)])} ", 200),
+        clean(f" {' · '.join([*_below(session, needs), *_told(run)])} ", 200),
         shape(session.order, session.last),
         granted,
         run is not None and granted and run.grant is not None and run.grant.break_glass,
@@ -68,7 +70,7 @@ def _told(run: Run | None) -> list[str]:
     return ["PEOPLE NOT TOLD" if told.startswith("NOT") else told or "calling people"]
 
 
-def _below(session: EnvironmentSession) -> list[str]:
+def _below(session: EnvironmentSession, needs: Iterable[str]) -> list[str]:
     status = session.status()
     says = [f"{session.operator.name}@{session.operator.machine}"]
     for kind, word in (("ssh", "ssh"), ("sql", "pg"), ("http", "http")):
@@ -78,7 +80,8 @@ def _below(session: EnvironmentSession) -> list[str]:
     says.append(f"ledger {status.ledger}")
     levels = status.protection
     if levels:
-        says.append(f"reads {_weakest(levels.values())}")
+        opened = ", ".join(sorted(set(needs)))
+        says.append(f"reads {_weakest(levels.values())}" + (f", with {opened}" if opened else ""))
     says.append(f"write gate {status.write_gate}")
     if session.environment.access.signoff.same_machine == "allowed":
         says.append("same-machine sign-off")

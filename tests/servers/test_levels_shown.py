@@ -10,6 +10,7 @@ import pytest
 
 from envtui.core.events import ActEnded, IdentityShown
 from envtui.rules.protection import of_plan
+from envtui.tui.banner import banner
 from envtui.tui.screens.about import about
 from envtui.tui.screens.plan import describe
 from envtui.tui.widgets.rows import Rows
@@ -72,6 +73,8 @@ async def test_the_screens_say_it_too(held: Kit, tmp_path: Path) -> None:
         task = await session.start(plan)
         await task.run_on()
         assert session.status().protection == {"ssh": "kernel-enforced"}
+        assert "reads kernel-enforced, with network" in banner(session, task.run, 0, needs=plan.needs).subtitle
+        assert "reads kernel-enforced · " in banner(session, task.run, 0).subtitle
         step = task.run.step("bad")
         assert step is not None
         shown = Rows(about(step, plan.steps[0], task.step_of("bad"))).wrapped(300).plain

@@ -167,7 +167,8 @@ def describe(plan: Plan, reads: Sequence[str] = ()) -> Rows:
                 rows.append(row(f"  {label:<{wide - 2}}  ", clean(command, 400), "$tone-dim"))
         if step.by_hand:
             rows.append(row(f"  {'undo, by hand':<{wide - 2}}  ", clean(step.by_hand, 400), "$tone-dim"))
-    rows += [row("reads  ", clean(said, 400), "$tone-dim", label_tone="$tone-label") for said in reads]
+    if reads:
+        rows.insert(0, row("reads  ", clean(" · ".join(reads), 600), "$tone-dim", label_tone="$tone-label"))
     return Rows(rows)
 
 
