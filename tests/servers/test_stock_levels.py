@@ -114,7 +114,7 @@ async def test_a_stock_sshd_holds_reads_in_the_sandbox(house: House, world: Serv
         (programs / name).symlink_to(shutil.which(name) or "")
     without = world.account("without", shutil.which("bash") or "/bin/sh", {".bashrc": f"PATH={programs}\n"})
     shown = await probed(house, stock, without)
-    assert shown.protection == "advisory"
+    assert shown.protection == "account-enforced"
     assert any("python3" in lack for lack in shown.lacks)
 
 
@@ -129,7 +129,7 @@ def debians() -> Iterator[Database]:
         database = Database(cluster, "app")
         with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
             for role in ("owner", "looker", "boss superuser", "stranger"):
-                words = sql.SQL(f"create role {role} login password {{}}")  # type: ignore[arg-type]  # from the line above
+                words = sql.SQL(f"create role {role} login password {{}}")
                 admin.execute(words.format(sql.Literal(PASSWORD)))
             admin.execute("create database app owner owner")
         for statement in (
