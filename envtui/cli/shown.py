@@ -64,6 +64,8 @@ def _step(number: int, step: Step, target: str | None) -> Iterator[str]:
     yield f"  {number:>2} {'W' if step.mode == 'write' else 'R'} {step.id}  {kind}{where}{at}  {step.title}"
     for line in _does(step):
         yield f"       {line}"
+    if needs := getattr(step, "needs", ()):
+        yield f"       needs: {', '.join(needs)}"
     if step.if_:
         yield f"       if {step.if_}"
     if step.undo is not None:

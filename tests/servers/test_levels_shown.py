@@ -44,6 +44,7 @@ def test_a_run_says_its_level_what_a_step_opens_and_what_was_refused(held: Kit, 
         f"  - {{id: bad, kind: ssh, sh: 'echo x >{file}; true'}}\n"
         "  - {id: wide, kind: ssh, argv: [uptime], needs: [network]}\n"
     )
+    assert "needs: network\n" in held.cli("show", f"{NAME}/book").stdout
     done = held.cli("run", NAME, "book")
     assert done.returncode == 0, said(done)
     assert "web/web1: reads are kernel-enforced\n" in done.stdout

@@ -224,7 +224,9 @@ def _about(book: Book, screen: FramedScreen) -> Rows:
     steps: list[tuple[str, str]] = []
     for step in (*r.before, *r.steps):
         mark, tone = _mark(step)
-        steps += [(f"{mark}\u00a0", tone), (clean(step.id).replace("-", "\u2011") + "   ", "$tone-dim")]
+        needs = "".join(f"\u00a0+{need}" for need in getattr(step, "needs", ()))
+        name = clean(step.id).replace("-", "\u2011")
+        steps += [(f"{mark}\u00a0", tone), (name, "$tone-dim"), (needs + "   ", "$tone-wait")]
     rows += [row("steps   ", words(*steps)), BLANK]
     if r.change != "none":
         rows += [row("change  ", r.change, "$tone-wait"), BLANK]
