@@ -222,3 +222,22 @@ def test_the_real_terminal_is_lent_to_the_editor_and_comes_back(tmp_path: Path) 
         shown.keys("\r")
         shown.until("does one")
         shown.until("PRODUCTION │ EDITED │ READ-ONLY")
+
+
+async def test_an_unscripted_read_says_what_it_needs_before_its_command(tmp_path: Path) -> None:
+    async with sitting(tmp_path) as at:
+        await at.press("2")
+        await at.screen("RunbooksScreen")
+        for typed, needs in (("nets", None), ("network,sockets", ("network", "sockets"))):
+            await at.press("colon")
+            await at.screen("Prompt")
+            at.app.screen.query_one(Input).value = f"gateway --needs {typed} uptime"
+            await at.press("enter")
+            if needs is None:
+                await at.until(lambda: "nothing that a read can need" in at.said, "the refusal")
+                assert at.where == "RunbooksScreen"
+            else:
+                await at.screen("RunScreen")
+                await at.idle()
+                assert at.task.plan.needs == needs
+                assert [act.shows for act in at.task.run.steps[0].acts][:1] == ["[with network, sockets] uptime"]
