@@ -234,4 +234,5 @@ def _process(pid: int) -> str:
         io = ctypes.CDLL(None).syscall(252 if os.uname().machine == "x86_64" else 31, 1, pid)
     except OSError as error:
         return str(error)
-    return f"{stat[0]} nice {stat[16]} policy {stat[38]} {affinity} {io} {said}"
+    # It may only be on its way to sleep: that it runs is no effect of anybody's.
+    return f"{stat[0].replace('R', 'S')} nice {stat[16]} policy {stat[38]} {affinity} {io} {said}"
