@@ -5,10 +5,10 @@ cannot be put up is said, and nothing runs. What a book puts into the environmen
 loader or to python.
 """
 
-import _signal as signal  # the ones beneath: they need no enum, which takes longer than all the rest
+import _ctypes  # the ones beneath: what stands on them takes longer to import than all the rest
+import _signal as signal
 import _socket as socket
 import binascii
-import ctypes
 import errno
 import marshal
 import os
@@ -17,8 +17,25 @@ import struct
 import time
 import zlib
 
-LIBC = ctypes.CDLL(None, use_errno=True)
-LIBC.syscall.restype = ctypes.c_long
+
+class Long(_ctypes._SimpleCData):
+    _type_ = "l"
+
+
+class Char(_ctypes._SimpleCData):
+    _type_ = "c"
+
+
+class LIBC:
+    _handle = _ctypes.dlopen(None, 0)
+
+
+class Function(_ctypes.CFuncPtr):
+    _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+    _restype_ = Long
+
+
+SYSCALL, PRCTL = Function(("syscall", LIBC)), Function(("prctl", LIBC))
 LIMITS = (
     (resource.RLIMIT_CORE, 1),  # at 0 the kernel would start the host's program for cores
     (resource.RLIMIT_FSIZE, 0),
@@ -40,11 +57,16 @@ def refuse(why):
 
 
 def failed(what):
-    refuse(what + ": " + os.strerror(ctypes.get_errno()))
+    refuse(what + ": " + os.strerror(_ctypes.get_errno()))
 
 
 def call(*words):
-    return LIBC.syscall(*[ctypes.c_long(word) if isinstance(word, int) else word for word in words])
+    """The system call of this number: -1 and errno, or what it returns. Bytes are handed on by address."""
+    return SYSCALL(*[Long(word) if isinstance(word, int) else word for word in words])
+
+
+def prctl(*words):
+    return PRCTL(*[Long(word) for word in (words + (0, 0, 0, 0))[:5]])
 
 
 def landlock(needs):
@@ -119,19 +141,21 @@ def filtered(filters, scoped, keeper):
 
 
 def seccomp(machine, code, flags):
-    held = ctypes.create_string_buffer(code, len(code))
-    return call(MACHINES[machine][0], 1, flags, struct.pack("HP", len(code) // 8, ctypes.addressof(held)))
+    held = type("Held", (_ctypes.Array,), {"_type_": Char, "_length_": len(code)}).from_buffer_copy(code)
+    return call(MACHINES[machine][0], 1, flags, struct.pack("HP", len(code) // 8, _ctypes.addressof(held)))
 
 
 def canaries():
     """What must fail now, for each layer: to open a file of one's own to write, and to change one that is not there."""
-    tries = (
-        lambda: call(437, -100, b"/proc/self/comm", struct.pack("QQQ", os.O_WRONLY, 0, 0), 24),  # openat2(2)
-        lambda: LIBC.chmod(b"/proc/self/envtui-canary", 0),
-    )
-    for number, attempt in enumerate(tries, 1):
-        if attempt() >= 0 or ctypes.get_errno() not in (errno.EPERM, errno.EACCES):
-            refuse("canary %d lives, so nothing holds here" % number)
+    opened = call(437, -100, b"/proc/self/comm", struct.pack("QQQ", os.O_WRONLY, 0, 0), 24)  # openat2(2)
+    if opened >= 0 or _ctypes.get_errno() not in (errno.EPERM, errno.EACCES):
+        refuse("canary 1 lives, so files are not held here")
+    try:
+        os.chmod("/proc/self/envtui-canary", 0)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EACCES):
+            return
+    refuse("canary 2 lives, so calls are not held here")
 
 
 def become(filters, nonce, needs, words, keeper):
@@ -152,11 +176,12 @@ def become(filters, nonce, needs, words, keeper):
     if os.geteuid() == 0:
         kept = (2, 19, 34) if "r" in needs else ()  # DAC_READ_SEARCH, SYS_PTRACE and SYSLOG: they read
         for power in range(64):
-            if power not in kept and LIBC.prctl(24, power, 0, 0, 0) and ctypes.get_errno() != errno.EINVAL:
+            if power not in kept and prctl(24, power) and _ctypes.get_errno() != errno.EINVAL:
                 failed("a capability could not be dropped")
-    with open("/proc/self/oom_score_adj", "w") as first:
-        first.write("1000")  # when memory runs out, this goes and not what the host is for
-    if LIBC.prctl(38, 1, 0, 0, 0):
+    first = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+    os.write(first, b"1000")  # when memory runs out, this goes and not what the host is for
+    os.close(first)
+    if prctl(38, 1):
         failed("no_new_privs")
     for name in [each for each in os.environ if each.startswith("envtui_env_")]:
         os.environ[name[11:]] = os.environ.pop(name)

@@ -5,6 +5,7 @@ The kernel asks the keeper about each call that is refused, so that a person can
 nothing: it answers "not permitted", and lets calls that open something go on to Landlock.
 """
 
+import fcntl
 import select
 
 
@@ -29,10 +30,12 @@ def end_all():
 
 def answer(asks, told):
     """One question of the kernel about a call. `told`, if anything: what was asked, and how often."""
-    asked = ctypes.create_string_buffer(80)
-    if LIBC.ioctl(asks, 0xC0502100, asked):
+    asked = bytearray(80)
+    try:
+        fcntl.ioctl(asks, 0xC0502100, asked)  # SECCOMP_IOCTL_NOTIF_RECV
+    except OSError:
         return  # whoever called is gone
-    number, pid, _, wanted, _, _, first, second = struct.unpack("QIIiIQQQ", asked.raw[:48])
+    number, pid, _, wanted, _, _, first, second = struct.unpack("QIIiIQQQ", asked[:48])
     goes_on = wanted in MACHINES[os.uname().machine][1]
     if told is not None:
         try:
@@ -45,7 +48,11 @@ def answer(asks, told):
             one = b"\0".join((b"%d" % wanted, who, what))
             if one in told or len(told) < KINDS:
                 told[one] = told.get(one, 0) + 1
-    LIBC.ioctl(asks, 0xC0182101, struct.pack("QqiI", number, 0, 0 if goes_on else -errno.EPERM, int(goes_on)))
+    said = struct.pack("QqiI", number, 0, 0 if goes_on else -errno.EPERM, int(goes_on))
+    try:
+        fcntl.ioctl(asks, 0xC0182101, said)  # SECCOMP_IOCTL_NOTIF_SEND
+    except OSError:
+        pass
 
 
 def text_at(pid, address):
@@ -92,7 +99,7 @@ def keep(child, woken, heard, stopped, told, seconds):
 def main(filters, nonce, needs, seconds, words):
     if not os.path.exists("/proc/self/task/%d/children" % os.getpid()):
         refuse("this kernel does not tell a process its children")
-    if LIBC.prctl(36, 1, 0, 0, 0):
+    if prctl(36, 1):
         failed("nobody would reap what the command leaves behind")
     woken, waker = os.pipe()
     os.set_blocking(waker, False)
@@ -104,10 +111,10 @@ def main(filters, nonce, needs, seconds, words):
     heard, keeper = socket.socketpair()
     child = os.fork()
     if not child:
-        LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)
+        prctl(1, signal.SIGKILL)
         become(filters, nonce, needs, words, keeper if nonce else None)
     keeper.close()
-    LIBC.prctl(4, 0, 0, 0, 0)  # the command may not look into its keeper
+    prctl(4, 0)  # the command may not look into its keeper
     told = {}
     status = keep(child, woken, heard, stopped, told, float(seconds))
     end_all()
