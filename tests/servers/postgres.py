@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,20 +48,24 @@ grant create on schema public to writer, reader;
 """
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    try:
-        running = temporary_cluster("tests")
-        started = running.__enter__()
-    except Failed as error:
-        pytest.skip(f"NO POSTGRESQL SERVER ON THIS MACHINE: {error}")
-    try:
+@contextmanager
+def running() -> Iterator[Cluster]:
+    """A server with the roles of the tests; skips, loudly, where there are no programs for it."""
+    with ExitStack() as stack:
+        try:
+            started = stack.enter_context(temporary_cluster("tests"))
+        except Failed as error:
+            pytest.skip(f"NO POSTGRESQL SERVER ON THIS MACHINE: {error}")
         with psycopg.connect(started.dsn(), autocommit=True) as admin:
             for statement in filter(str.strip, ROLES.split(";")):
                 admin.execute(sql.SQL(statement).format(password=sql.Literal(PASSWORD)))
         yield started
-    finally:
-        running.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def cluster(shared_cluster: Cluster) -> Cluster:
+    """The one server of this process: a fixture that is imported is made once in each module, that of conftest.py once."""
+    return shared_cluster
 
 
 @dataclass
