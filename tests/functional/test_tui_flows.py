@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from keyboard_kit import type_text
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 from tui_kit import ScriptedWorld, Targets, grow, incident, world
@@ -71,9 +72,7 @@ class Sitting:
         await self.pilot.pause()
 
     async def type(self, text: str) -> None:
-        for letter in text:
-            await self.press({" ": "space", "-": "minus", ":": "colon", "/": "slash"}.get(letter, letter))
-            await asyncio.sleep(0.04)  # as people type: the write dialog forgets what comes faster
+        await type_text(self.pilot, text)
 
     async def until(self, true: Callable[[], bool], what: str) -> None:
         for _ in range(int(PATIENCE / 0.02)):

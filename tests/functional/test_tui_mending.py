@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from keyboard_kit import type_text
 from textual.events import Key, Paste
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
@@ -94,9 +95,7 @@ class Desk:
         dialog = self.app.screen
         assert isinstance(dialog, TypedDialog)
         await asyncio.sleep(0.35)
-        for letter in word or dialog._word:
-            await self.press("space" if letter == " " else letter)
-            await asyncio.sleep(0.04)
+        await type_text(self.pilot, word or dialog._word)
         await self.press("enter")
         await self.until(lambda: self.app.screen is not dialog, "the end of the dialog")
 
@@ -493,9 +492,7 @@ async def test_a_write_that_is_left_goes_on_and_is_picked_up(kit: Kit) -> None:
         await at.press("q")
         await at.screen_of(TypedDialog)
         await asyncio.sleep(0.35)
-        for letter in "leave":
-            await at.press(letter)
-            await asyncio.sleep(0.04)
+        await type_text(at.pilot, "leave")
         await at.pilot.press("enter")
         for _ in range(1500):
             if kit.events(GrantEnded):

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from keyboard_kit import type_text
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
@@ -66,9 +67,7 @@ class Signing:
         pytest.fail(f"{what} never came: {self.app.screen} {self.said}")
 
     async def type(self, text: str) -> None:
-        for letter in text:
-            await self.pilot.press({" ": "space", "-": "minus"}.get(letter, letter))
-            await asyncio.sleep(0.04)
+        await type_text(self.pilot, text)
 
     async def approve(self, word: str) -> None:
         await self.pilot.press("f2")
