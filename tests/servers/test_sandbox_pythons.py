@@ -18,7 +18,12 @@ from envtui.outside.ssh.sandbox.told import refused
 from tests.servers.test_ssh_sandbox import LANDLOCK
 
 NONCE = "0123456789abcdef01234567"
-PYTHONS = [path for minor in range(6, 20) if (path := shutil.which(f"python3.{minor}"))]
+PYTHONS = [
+    path
+    for minor in range(6, 20)
+    if (path := shutil.which(f"python3.{minor}"))
+    and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0  # some are names only
+]
 
 pytestmark = pytest.mark.skipif(LANDLOCK < 3, reason="NO LANDLOCK: the sandbox's text WAS NOT RUN")
 

@@ -85,9 +85,21 @@ def test_arguments_decide(machine: str) -> None:
     for said in high(0x10000000):
         assert asked(machine, "clone", said) == REFUSED
     assert asked(machine, "clone", 0x1200011) == ALLOW
-    assert asked(machine, "bind", 3, 0, 12) == asked(machine, "bind", 3, 0, 16, network=True) == ALLOW
+    assert asked(machine, "bind", 3, 0, 12) == asked(machine, "bind", 3, 0, 110, sockets=True) == ALLOW
+    assert asked(machine, "bind", 3, 0, 16, network=True) == asked(machine, "bind", 3, 0, 28, network=True) == ERRNO
     assert asked(machine, "bind", 3, 0, 16) == asked(machine, "bind", 3, 0, 30, network=True) == REFUSED
-    assert asked(machine, "bind", 3, 0, 110, sockets=True) == ALLOW
+    for protocol, got in ((6, ALLOW), (17, ALLOW), (132, REFUSED), (136, REFUSED), (262, REFUSED)):
+        assert asked(machine, "socket", 2, 1, protocol, network=True) == got
+    assert asked(machine, "openat", 0, 0, 0o200) == asked(machine, "openat", 0, 0, 0o1200) == REFUSED
+    assert asked(machine, "openat", 0, 0, 0o300) == TOLD
+    assert asked(machine, "futex", 0, 4) == asked(machine, "fcntl", 3, 4, 0o20000) == REFUSED
+    assert (
+        asked(machine, "futex", 0, 128 + 4)
+        == asked(machine, "futex", 0, 0)
+        == asked(machine, "fcntl", 3, 4, 0o4000)
+        == ALLOW
+    )
+    assert (asked(machine, "fadvise64", 3, 0, 0, 4), asked(machine, "fadvise64", 3, 0, 0, 3)) == (ERRNO, ALLOW)
     assert asked(machine, "flock", 3, 2) == asked(machine, "fcntl", 3, 6) == ERRNO
     assert asked(machine, "fcntl", 3, 1024) == REFUSED
 

@@ -55,7 +55,7 @@ _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]*\$?")
 
 
 class Behind(msgspec.Struct, frozen=True):
-    """`words` start it and stand before the command's own; they write the mark that begins its output, and nobody else does.
+    """`words` start it and stand before the command's own; it writes the marks of the output, and nobody else does.
 
     They hold no quote, backslash, dollar, bang or newline. What the book puts into the environment reaches them with `prefix`
     before each name: it is for the command alone.
@@ -223,18 +223,27 @@ def _parts(command: Command, nonce: str, quote: Quote | None = None, redirect: b
         lines.append(b"shift")
     if command.cwd:
         folder = command.cwd if command.cwd.startswith(b"/") else b"./" + command.cwd
-        lines.append(b"CDPATH= cd %s||{ %s;%s; exit 1; }" % (quote(folder), begin, _ending(NO_DIRECTORY)))
-    # In a subshell, so that neither env nor exec reach the shell that writes the end mark.
-    before: tuple[bytes, ...] = ()
+        without = b"%s;%s" % (begin, _ending(NO_DIRECTORY)) if command.behind is None else b"printf ${envtui_n}d>&2"
+        lines.append(b"CDPATH= cd %s||{ %s; exit 1; }" % (quote(folder), without))
     words = _words(command)
     if command.behind is not None:
-        # Between sudo and what it starts.
-        before = tuple(word.encode() for word in as_account(command.account))
-        words = words[len(before) :]
-    said = b" ".join((*map(quote, before), b'"$@"', *map(quote, words)) if command.behind else map(quote, words))
-    lines.append(b"(%sexec %s %s)" % (_exports(command, quote), said, redirect))
+        return [*lines, _held(command, words, quote, redirect)]
+    # In a subshell, so that neither env nor exec reach the shell that writes the end mark.
+    lines.append(b"(%sexec %s %s)" % (_exports(command, quote), b" ".join(map(quote, words)), redirect))
     lines.append(b"envtui_r=$?;%s;exit $envtui_r" % _ending("$envtui_r"))
     return lines
+
+
+def _held(command: Command, words: tuple[bytes, ...], quote: Quote, redirect: bytes) -> bytes:
+    """What it is put behind takes the shell's place, and writes the marks.
+
+    It starts in /, because a directory may decide which python3 that is, and goes where it should be by itself. Behind sudo
+    it is named by its path.
+    """
+    before = tuple(word.encode() for word in as_account(command.account))
+    said = b" ".join((*map(quote, before), b'"$@"', *map(quote, words[len(before) :])))
+    away = b"" if command.account else b"envtui_cwd=$PWD;export envtui_cwd;cd /;"
+    return b"%s%sexec %s %s" % (_exports(command, quote), away, said, redirect)
 
 
 def is_plain(command: Command) -> bool:

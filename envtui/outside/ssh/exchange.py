@@ -209,8 +209,8 @@ class Exchange:
                     f"{self._link.endpoint} closed the connection while the command ran.",
                     "It may still be running there; look before you try again.",
                 )
-        if status == NO_DIRECTORY:
-            raise Failed("The step's directory does not exist there; nothing was run.", "Check `cwd:`.")
+        if status == NO_DIRECTORY and not self._launch.held:
+            raise _no_directory()
         out, err = self._heads
         exited = int(status) if status.isdigit() else None
         return Reading(
@@ -229,10 +229,11 @@ class Exchange:
 
         return refused(self._err.aside, ok)
 
-    def _not_held(self, noise: str, code: int) -> ProtectionTooLow:
+    def _not_held(self, noise: str, code: int) -> EnvtuiError:
         """A read that was to be held, and whatever was to hold it did not come up: nothing ran."""
+        if f"{self._launch.nonce}d" in noise:
+            return _no_directory()
         member = self._link.endpoint.member
-        noise = noise.replace(f"{self._launch.nonce}e{code:03d}", "")
         why = next((line[len(SAID) :] for line in noise.splitlines() if line.startswith(SAID)), "")
         why = why or next((line for line in noise.splitlines() if SUDO.match(line)), "")
         why = why or noise[-200:].strip() or f"it exited with {code} and said nothing"
@@ -259,6 +260,10 @@ class Exchange:
             "A restricted shell, a forced command, a start file that reads its input, or no POSIX system: use an account that "
             "may run /bin/sh.",
         )
+
+
+def _no_directory() -> Failed:
+    return Failed("The step's directory does not exist there; nothing was run.", "Check `cwd:`.")
 
 
 class _Head:

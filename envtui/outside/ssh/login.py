@@ -119,8 +119,11 @@ def _standing(link: Link, who: Who, timeout: float) -> Standing:
         try:
             shown, code = _identity(link, who, timeout, held=True)
             return Standing(shown=shown, protection="kernel-enforced", behind="sandbox", code=code)
-        except ProtectionTooLow as error:  # it may have a gate, which does that by itself
+        except ProtectionTooLow as error:
             why = error.message
+            found = _account(link, timeout)
+            if found.gate is None:  # a gate would do that by itself; without one nothing of the manifest runs there
+                return standing(f"host key {link.host_key.fingerprint}", found, why)
     shown, _ = _identity(link, who, timeout)
     return standing(shown, _account(link, timeout), why) if level else Standing(shown=shown)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envtui.core.act import Act, Ref, SecretRef, SshCall, Text, texts
-from envtui.core.errors import EnvtuiError, Refused, TimedOut, UsageError
+from envtui.core.errors import EnvtuiError, ProtectionTooLow, Refused, TimedOut, UsageError
 from envtui.core.ports import Reading, Shown, Sink
 
 from .bootstrap import Behind, Command, launch, nonce
@@ -55,7 +55,11 @@ class SshReader:
             raise Refused(f"{act.id} is a write, and this connection is for reads.", "Ask for write access.")
         command, stdin = await filled(act, self._links.setting)
         opened = await self._links.get(act.place, "read")
-        reading = await perform(self._links, opened, _exchange(opened, act, command, stdin, sink))
+        try:
+            reading = await perform(self._links, opened, _exchange(opened, act, command, stdin, sink))
+        except ProtectionTooLow:
+            opened.retired = True  # what was found out about the host does not hold any more
+            raise
         if act.place.as_ and reading.exit == 1 and not reading.stdout and reading.stderr.startswith(_SUDO):
             said = reading.stderr.decode("utf-8", "replace").strip().splitlines()[0][:200]
             raise Refused(

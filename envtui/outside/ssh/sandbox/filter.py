@@ -48,6 +48,15 @@ _FCNTL = (0, 1, 2, 3, 4, 9, 11, 16, 1030, 1032, 1034)
 _TO_CHANGE = 0o1103
 """O_WRONLY, O_RDWR, O_CREAT, O_TRUNC."""
 
+_ASYNC = 0o20000
+"""O_ASYNC: a signal to whoever is in front of the terminal when something is typed there."""
+
+_REQUEUE = (3, 4, 11, 12, 256 + 11)
+"""FUTEX_REQUEUE and its kin on memory that is shared: those who wait at a file would wait elsewhere, for ever."""
+
+_PROTOCOLS = (0, 1, 6, 17, 58)
+"""What is asked for, ICMP, TCP, UDP, ICMPv6. Landlock knows TCP: not MPTCP, nor SCTP."""
+
 _CORE = 4
 """RLIMIT_CORE: what a child would lower to 0. At 1 the kernel starts no program for cores; at 0 it does, see core(5)."""
 
@@ -159,7 +168,11 @@ def _rules(network: bool, sockets: bool, scoped: bool) -> list[tuple[str, list[_
     """(call, rules, otherwise) for those whose arguments decide."""
     no, yes = REFUSED, ALLOW
     families = [*([_INET, _INET6] if network else []), *([_UNIX] if sockets else [])]
-    opened = _equal(0, families, yes)
+    opened = [
+        (((0, _EQUAL, family), *(((2, _EQUAL, protocol),) if family != _UNIX else ())), yes)
+        for family in families
+        for protocol in (_PROTOCOLS if family != _UNIX else (0,))
+    ]
     # Netlink tells about routes and sockets; NETLINK_USERSOCK and the like would reach a service of this host.
     opened += [(((0, _EQUAL, _NETLINK), (2, _EQUAL, protocol)), yes) for protocol in _NETLINK_PROTOCOLS]
     # A pair that could be sent elsewhere with an address (datagrams) would reach one, too.
@@ -167,16 +180,23 @@ def _rules(network: bool, sockets: bool, scoped: bool) -> list[tuple[str, list[_
     reads = ((2, _EQUAL, 0), (2 + _HIGH, _EQUAL, 0))  # there is no new limit
     limits: tuple[_Rule, ...] = ((reads, yes), (((1, _EQUAL, _CORE),), ERRNO), ((), yes))
     # The length of an address tells families apart, and most names that a daemon would miss from what netlink needs.
-    lengths = (12, *((16, 28) if network else ()))
+    # An address of the internet is answered and not taken: who only asks is given one, who would listen takes no other's.
+    internet = (16, 28) if network else ()
     found: list[tuple[str, list[_Rule], int]] = [
-        ("bind", [] if sockets else _equal(2, lengths, yes), yes if sockets else no),
+        ("bind", [*_equal(2, (12,), yes), *_equal(2, internet, ERRNO)], yes if sockets else no),
         ("clone", [(((0, _ANY_BIT, _NEW_NAMESPACES),), no)], yes),
-        ("fcntl", [*_equal(1, _FCNTL, yes), *_equal(1, _LOCKS, ERRNO)], no),
+        ("fadvise64", _equal(3, (4,), ERRNO), yes),  # DONTNEED would empty the cache of everybody
+        (
+            "fcntl",
+            [(((1, _EQUAL, 4), (2, _ANY_BIT, _ASYNC)), no), *_equal(1, _FCNTL, yes), *_equal(1, _LOCKS, ERRNO)],
+            no,
+        ),
+        ("futex", _equal(1, _REQUEUE, no), yes),
         ("flock", [], ERRNO),
         ("ioctl", _equal(1, _IOCTLS + (_IOCTLS_NETWORK if network else ()), yes), ERRNO | ENOTTY),
         ("prctl", _equal(0, _PRCTL, yes), no),
-        ("open", [(((1, _ANY_BIT, _TO_CHANGE),), TOLD)], yes),
-        ("openat", [(((2, _ANY_BIT, _TO_CHANGE),), TOLD)], yes),
+        ("open", _opening(1), yes),
+        ("openat", _opening(2), yes),
         ("prlimit64", [(((0, _EQUAL, 0), *condition), action) for condition, action in limits], no),
         ("setrlimit", _equal(0, (_CORE,), ERRNO), yes),
         # Its own part of the processor and of the disk, and nobody else's.
@@ -194,6 +214,13 @@ def _rules(network: bool, sockets: bool, scoped: bool) -> list[tuple[str, list[_
         ("tkill", [], yes if scoped else no),
     ]
     return [*found, *((name, [], yes) for name in _TALK)]
+
+
+def _opening(argument: int) -> list[_Rule]:
+    """Of what the flags say: to make is Landlock's affair; to have a disk for itself nobody may; to write is Landlock's, too."""
+    create, exclusive = 0o100, 0o200
+    ways = ((create, TOLD), (exclusive, REFUSED), (_TO_CHANGE, TOLD))
+    return [(((argument, _ANY_BIT, flags),), action) for flags, action in ways]
 
 
 def _equal(argument: int, values: Iterable[int], action: int) -> list[_Rule]:

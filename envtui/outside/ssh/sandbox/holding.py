@@ -8,12 +8,14 @@ loader or to python.
 import _ctypes  # the ones beneath: what stands on them takes longer to import than all the rest
 import _signal as signal
 import _socket as socket
+import _thread
 import binascii
 import errno
 import marshal
 import os
 import resource
 import struct
+import sys
 import time
 import zlib
 
@@ -35,7 +37,7 @@ class Function(_ctypes.CFuncPtr):
     _restype_ = Long
 
 
-SYSCALL, PRCTL = Function(("syscall", LIBC)), Function(("prctl", LIBC))
+SYSCALL, PRCTL, MEMSET = (Function((name, LIBC)) for name in ("syscall", "prctl", "memset"))
 LIMITS = (
     (resource.RLIMIT_CORE, 1),  # at 0 the kernel would start the host's program for cores
     (resource.RLIMIT_FSIZE, 0),
@@ -43,11 +45,13 @@ LIMITS = (
     (resource.RLIMIT_AS, 64 << 30),
     (resource.RLIMIT_NOFILE, 4096),
     (resource.RLIMIT_NPROC, 512),
+    (resource.RLIMIT_SIGPENDING, 1024),  # timers of the account count, too
     (resource.RLIMIT_MSGQUEUE, 0),
     (resource.RLIMIT_MEMLOCK, 64 << 10),
 )
 MACHINES = {"x86_64": (317, (2, 257)), "aarch64": (277, (56,))}  # seccomp(2); open and openat
 NOBODY = {b"\6\0\0\0\1\0\xc0\x7f": b"\6\0\0\0\1\0\5\0", b"\6\0\0\0\2\0\xc0\x7f": b"\6\0\0\0\0\0\xff\x7f"}
+READ = (2, 19, 34)  # CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE and CAP_SYSLOG
 KINDS = 20  # so many refused calls are told apart
 
 
@@ -72,28 +76,25 @@ def prctl(*words):
 def landlock(needs):
     """No right to change a file, of what this kernel knows; no TCP; from version 6 on no signal and no socket outside.
 
-    Root could open any device, and some act on being opened (a watchdog, a tape): it reads those that do not."""
+    Some devices act on being opened (a terminal of somebody's, a watchdog, a tape): those are read that do not."""
     version = call(444, None, 0, 1)
     if version < 3:
         refuse("this kernel has no Landlock of version 3 (Linux 6.2), it has %d" % max(version, 0))
     files = sum(1 << bit for bit in (1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14))
     if version >= 5:
         files |= 1 << 15
-    reads = 1 << 2 if os.geteuid() == 0 else 0
+    reads = 1 << 2
     files |= reads
     rules = struct.pack("QQQ", files, 1 if "n" in needs else 3, 2 if "s" in needs else 3)
     rules = rules[: 8 if version < 4 else 16 if version < 6 else 24]
     made = call(444, rules, len(rules), 0)
     if made < 0:
         failed("Landlock")
-    rights = dict.fromkeys(("/dev/null", "/dev/zero", "/dev/full"), files & (1 << 1 | reads | 1 << 14 | 1 << 15))
-    if reads:
-        rights.update(dict.fromkeys(readable("r" in needs), reads))
-    for path, right in rights.items():
-        if os.path.exists(path):
-            opened = os.open(path, os.O_PATH)
-            call(445, made, 1, struct.pack("=Qi", right, opened), 0)
-            os.close(opened)
+    rights = dict.fromkeys(readable("r" in needs), reads)
+    rights.update(dict.fromkeys(("/dev/null", "/dev/zero", "/dev/full"), files & (1 << 1 | reads | 1 << 14 | 1 << 15)))
+    for path, place in opened(rights).items():
+        call(445, made, 1, struct.pack("=Qi", rights[path], place), 0)
+        os.close(place)
     if call(446, made, 0):
         failed("Landlock")
     os.close(made)
@@ -101,18 +102,50 @@ def landlock(needs):
 
 
 def readable(disks):
-    """Everything but devices. A mount of the network is not even looked at: a server that is away would hold up every read."""
-    remote = set()
+    """Everything but devices, and but what is thrown away when it was read."""
+    found = beneath("", ("dev", "sys") if os.geteuid() == 0 else ("dev",))
+    found += ["/dev/" + name for name in ("random", "urandom", "kmsg", "shm", "mqueue")]
+    if os.geteuid() == 0:
+        found += beneath("/sys", ("kernel",)) + beneath("/sys/kernel", ("tracing", "debug"))
+        found += beneath("/sys/kernel/debug", ("tracing",))
+    if disks:
+        found += ["/dev" + path[16:] for path in beneath("/sys/class/block") if path[17:19] not in ("sr", "fd")]
+    return found
+
+
+def beneath(folder, without=()):
+    try:
+        return [folder + "/" + name for name in os.listdir(folder or "/") if name not in without]
+    except OSError:
+        return []
+
+
+def opened(paths):
+    """{path: descriptor} of those that are there. A mount of the network whose server is away is left out: nobody waits for
+    it, and exec ends whoever still asks for it."""
+    remote, places = set(), {}
     with open("/proc/self/mountinfo") as mounts:
         for line in mounts:
             place, _, kind = line.partition(" - ")
             if kind.startswith(("nfs", "cifs", "smb", "ceph", "fuse", "autofs", "afs", "9p", "lustre", "gfs", "ocfs")):
                 remote.add(place.split()[4])
-    found = ["/" + name for name in os.listdir("/") if name != "dev" and "/" + name not in remote]
-    found += ["/dev/" + name for name in ("random", "urandom", "kmsg", "shm", "mqueue")]
-    if disks:
-        found += ["/dev/" + name for name in os.listdir("/sys/class/block") if not name.startswith(("sr", "fd"))]
-    return found
+
+    def one(path):
+        try:
+            places[path] = os.open(path, os.O_PATH)
+        except OSError:
+            waited.discard(path)
+
+    waited = remote.intersection(paths)
+    for path in tuple(waited):
+        _thread.start_new_thread(one, (path,))
+    for path in paths:
+        if path not in remote:
+            one(path)
+    until = time.monotonic() + 0.3
+    while not waited.issubset(places) and time.monotonic() < until:
+        time.sleep(0.002)
+    return dict(places)
 
 
 def filtered(filters, scoped, keeper):
@@ -145,17 +178,32 @@ def seccomp(machine, code, flags):
     return call(MACHINES[machine][0], 1, flags, struct.pack("HP", len(code) // 8, _ctypes.addressof(held)))
 
 
-def canaries():
-    """What must fail now, for each layer: to open a file of one's own to write, and to change one that is not there."""
-    opened = call(437, -100, b"/proc/self/comm", struct.pack("QQQ", os.O_WRONLY, 0, 0), 24)  # openat2(2)
-    if opened >= 0 or _ctypes.get_errno() not in (errno.EPERM, errno.EACCES):
-        refuse("canary 1 lives, so files are not held here")
+def powers(kept):
+    """Capabilities go, but for `kept`; what is inherited or ambient, too, which exec would give back."""
+    for power in range(64 if os.geteuid() == 0 else 0):
+        if power not in kept and prctl(24, power) and _ctypes.get_errno() != errno.EINVAL:
+            failed("a capability could not be dropped")
+    prctl(47, 4)  # PR_CAP_AMBIENT_CLEAR_ALL
+    header, held = struct.pack("Ii", 0x20080522, 0), bytearray(24)
+    numbers = {"x86_64": (125, 126), "aarch64": (90, 91)}[os.uname().machine]
+    place = type("Held", (_ctypes.Array,), {"_type_": Char, "_length_": 24}).from_buffer(held)
+    if call(numbers[0], header, Long(_ctypes.addressof(place))):
+        failed("nobody says what the capabilities are")
+    low, high = struct.unpack("III", held[:12]), struct.unpack("III", held[12:])
+    both = sum(1 << power for power in kept)
+    low, high = [each & both for each in low[:2]], [each & both >> 32 for each in high[:2]]
+    if call(numbers[1], header, struct.pack("6I", *low, 0, *high, 0)):
+        failed("capabilities could not be dropped")
+
+
+def canary(what, attempt):
+    """What must fail now, for each layer: to change what is one's own, or is not there."""
     try:
-        os.chmod("/proc/self/envtui-canary", 0)
+        attempt()
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
             return
-    refuse("canary 2 lives, so calls are not held here")
+    refuse("a canary lives, so %s are not held here" % what)
 
 
 def become(filters, nonce, needs, words, keeper):
@@ -169,24 +217,24 @@ def become(filters, nonce, needs, words, keeper):
     kept = keeper.fileno() if keeper else 2
     if (kept > 3 and call(436, 3, kept - 1, 0)) or call(436, kept + 1, 0x7FFFFFFF, 0):  # close_range(2)
         failed("what was open could not be closed")
+    with open("/proc/loadavg") as load:
+        running = int(load.read().split()[3].partition("/")[2])
     for kind, most in LIMITS:
+        if kind == resource.RLIMIT_NPROC:
+            most += running  # it is the account's, which may have a service of many threads
         hard = resource.getrlimit(kind)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (most, most))
-    if os.geteuid() == 0:
-        kept = (2, 19, 34) if "r" in needs else ()  # DAC_READ_SEARCH, SYS_PTRACE and SYSLOG: they read
-        for power in range(64):
-            if power not in kept and prctl(24, power) and _ctypes.get_errno() != errno.EINVAL:
-                failed("a capability could not be dropped")
+    powers(READ if "r" in needs and os.geteuid() == 0 else ())
     first = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
     os.write(first, b"1000")  # when memory runs out, this goes and not what the host is for
     os.close(first)
-    if prctl(38, 1):
-        failed("no_new_privs")
     for name in [each for each in os.environ if each.startswith("envtui_env_")]:
         os.environ[name[11:]] = os.environ.pop(name)
-    filtered(filters, landlock(needs) >= 6, keeper)
-    canaries()
+    scoped = landlock(needs) >= 6
+    canary("files", lambda: os.open("/proc/self/comm", os.O_WRONLY))  # its own name
+    filtered(filters, scoped, keeper)
+    canary("calls", lambda: os.chmod("/proc/self/envtui-canary", 0))  # which is not there
     if nonce:
         os.write(1, (nonce + "b").encode())
         os.write(2, (nonce + "b" + ("%d %s\n" % (time.time(), compiled()) if "d" in needs else "")).encode())
@@ -199,4 +247,16 @@ def become(filters, nonce, needs, words, keeper):
 
 def compiled():
     """This text as python has compiled it, for the next reads over the connection: compiling takes a fifth of the time."""
-    return binascii.b2a_base64(zlib.compress(marshal.dumps(CODE), 9), newline=False).decode()
+    known = zlib.compress(marshal.dumps(lean(CODE)), 9)
+    return "%d-" % sys.hexversion + binascii.b2a_base64(known, newline=False).decode()
+
+
+def lean(code):
+    """Without the numbers of lines, which are a third of it and go over a slow network with each read."""
+    inner = tuple(lean(each) if isinstance(each, type(code)) else each for each in code.co_consts)
+    for name in ("co_linetable", "co_lnotab"):
+        try:
+            return code.replace(co_consts=inner, **{name: b""})
+        except (AttributeError, TypeError):
+            pass
+    return code

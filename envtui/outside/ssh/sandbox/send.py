@@ -8,10 +8,12 @@ import zlib
 from functools import cache
 from pathlib import Path
 
-_START = b"import sys,zlib,binascii,marshal;CODE=%s;exec(CODE);main(*sys.argv[2:6],sys.argv[6:])"
-_GIVEN = b"zlib.decompress(binascii.a2b_base64(sys.argv[1]))"
-START = _START % (b"compile(%s,sys.argv[0],exec.__name__)" % _GIVEN)
-START_COMPILED = _START % (b"marshal.loads(%s)" % _GIVEN)
+_START = (
+    b"import sys,zlib,binascii,marshal;V,_,D=sys.argv[1].rpartition(chr(45));D=zlib.decompress(binascii.a2b_base64(D));"
+    b"CODE=%s;exec(CODE);main(*sys.argv[2:6],sys.argv[6:])"
+)
+START = _START % b"compile(D,sys.argv[0],exec.__name__)"
+START_COMPILED = _START % b"marshal.loads(D)if(int(V)==sys.hexversion)else(sys.exit(97))"
 """Without quote, backslash, dollar, bang or newline: they stand between quotes of any shell."""
 
 GATE = "/usr/local/libexec/envtui-gate"
@@ -31,7 +33,7 @@ ENV = "envtui_env_"
 """What stands before the names of the book's environment until the sandbox is up: a loader would obey LD_PRELOAD before it."""
 
 
-_COMPILED = re.compile(r"[A-Za-z0-9+/=]{100,30000}")
+_COMPILED = re.compile(r"[0-9]{1,12}-[A-Za-z0-9+/=]{100,30000}")
 
 
 def words(
