@@ -90,6 +90,13 @@ class SqlCall(msgspec.Struct, frozen=True, kw_only=True, tag="sql", tag_field="c
     affected_max: int | None = None  # more rows than this: rolled back before COMMIT
 
 
+FRAMING = frozenset({"host", "transfer-encoding", "content-length", "connection", "upgrade", "te", "trailer", "expect"})
+"""Headers that frame a request, or lead it elsewhere: they are the connection's, and no step sets them."""
+
+OTHER_METHOD = frozenset({"x-http-method", "x-http-method-override", "x-method-override"})
+"""Headers by which a GET would be carried out as something else: no read sets them."""
+
+
 class HttpCall(msgspec.Struct, frozen=True, kw_only=True, tag="http", tag_field="call"):
     """`path` is URL-encoded already except for its places, which are encoded when they are filled."""
 

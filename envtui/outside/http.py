@@ -7,6 +7,7 @@ a service that has shown the right one. What is refused to the client's environm
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 import msgspec
 
 from envtui.core.access import Permit
-from envtui.core.act import Act, HttpCall, Ref, SecretRef, Text
+from envtui.core.act import FRAMING, OTHER_METHOD, Act, HttpCall, Ref, SecretRef, Text
 from envtui.core.environment import Credential, Environment, HttpTarget
 from envtui.core.errors import EnvtuiError, InDoubt, Refused, TimedOut, Unreachable, Unsound, UsageError, WrongIdentity
 from envtui.core.ports import HEAD_BYTES, Reading, Secrets, Sent, Shown, Sink, Tunnels, unsent
@@ -30,7 +31,11 @@ PROTECTION = "method-enforced"
 """What reads claim: only GET and HEAD are sent. What a service does when it is asked so is its own affair."""
 
 _READS = ("GET", "HEAD")
+_IN_PATH = "/:@!$&'()*+,;=-._~%?"
 _LOOK = "Look whether it happened (the step's probe) before anything else."
+
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -71,9 +76,10 @@ class _Connector:
         headers = {name: await self._filled(text) for name, text in call.headers}
         headers |= await self._credential(act)
         for name, value in headers.items():
-            if any(c in value for c in "\r\n\x00"):
-                raise Refused(f"The value of header {name} has a line end in it.", "Remove it.")
+            _check_header(name, value, act.mode == "read")
         body = None if call.body is None else (await self._filled(call.body)).encode()
+        if body is not None and act.mode == "read":
+            raise Refused(f"{act.id} is a read with a body, which a service may carry out.", "Put it into the query.")
         return _Request(call.method, path + (f"?{query}" if query else ""), headers, body)
 
     @asynccontextmanager
@@ -109,13 +115,13 @@ class _Connector:
 
         where = act.place.address
         try:
-            async with asyncio.timeout(self._seconds), client.stream("GET", _relative(path)) as response:
+            async with asyncio.timeout(self._seconds), client.stream("GET", _url(client, path)) as response:
                 body = b""
                 async for piece in response.aiter_bytes():
                     body = (body + piece)[:HEAD_BYTES]
                     if len(body) == HEAD_BYTES:
                         break
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, TimeoutError, ValueError) as error:
             raise _translated(error, where, act, sent=False) from error
         shown = body.decode(errors="replace").strip()
         if response.status_code != 200 or shown != expect.strip():
@@ -276,7 +282,7 @@ async def _sent(client: httpx.AsyncClient, request: _Request, act: Act, sink: Si
         async with (
             asyncio.timeout(act.timeout),
             client.stream(
-                request.method, _relative(request.path), headers=request.headers, content=request.body
+                request.method, _url(client, request.path), headers=request.headers, content=request.body
             ) as response,
         ):
             sink.err(f"{response.status_code} {response.reason_phrase}\n".encode())
@@ -286,7 +292,7 @@ async def _sent(client: httpx.AsyncClient, request: _Request, act: Act, sink: Si
                 sink.out(piece)
                 size += len(piece)
                 head += piece[: HEAD_BYTES - len(head)]
-    except (httpx.HTTPError, TimeoutError) as error:
+    except (httpx.HTTPError, TimeoutError, ValueError) as error:
         raise _translated(error, act.place.address, act, sent=act.mode == "write") from error
     return Reading(
         status=response.status_code,
@@ -302,6 +308,8 @@ def _translated(error: Exception, where: str, act: Act, sent: bool) -> EnvtuiErr
     import httpx
 
     why = str(error) or type(error).__name__
+    if isinstance(error, ValueError) and not sent:
+        return Refused(f"This cannot be sent to {where}: {why}.", "Correct the step.")
     if isinstance(error, httpx.ConnectTimeout):
         return Unreachable(f"{where} did not answer in time.", "Is it up, and is the way to it open?")
     if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol | httpx.PoolTimeout):
@@ -313,9 +321,28 @@ def _translated(error: Exception, where: str, act: Act, sent: bool) -> EnvtuiErr
     return Unreachable(f"{where} broke off its answer: {why}.", "Try again.")
 
 
-def _relative(path: str) -> str:
-    """httpx appends what does not begin with / to the base, and keeps the base's own path."""
-    return path.lstrip("/")
+def _url(client: httpx.AsyncClient, path: str) -> httpx.URL:
+    """Where a path of the target is. Put together here: httpx would take `/http://other/` for another host. Raises Refused."""
+    import httpx
+
+    base = client.base_url
+    try:
+        url = base.copy_with(raw_path=base.raw_path.rstrip(b"/") + quote(path, safe=_IN_PATH).encode())
+    except httpx.InvalidURL as error:
+        raise Refused(f"{path!r} is no path: {error}.", "Correct it.") from error
+    if (url.scheme, url.host, url.port) != (base.scheme, base.host, base.port) or url.userinfo != base.userinfo:
+        raise Refused(f"{path!r} leads to another service.", "A path stays with its target.")
+    return url
+
+
+def _check_header(name: str, value: str, reads: bool) -> None:
+    """Raises Refused."""
+    if not _TOKEN.fullmatch(name) or name.lower() in (FRAMING | OTHER_METHOD if reads else FRAMING):
+        raise Refused(f"{name!r} is no header that a {'read' if reads else 'step'} may set.", "Leave it out.")
+    if any(c in value for c in "\r\n\x00"):
+        raise Refused(f"The value of header {name} has a line end in it.", "Remove it.")
+    if not value.isascii():
+        raise Refused(f"The value of header {name} is not ASCII, which a header has to be.", "Encode it.")
 
 
 def _trusted(ca: Callable[[str], Path], target: HttpTarget) -> ssl.SSLContext | bool:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from envtui.core.act import Bytes, Call, HttpCall, Mode, SecretRef, SqlCall, SshCall, Text
+from envtui.core.act import FRAMING, OTHER_METHOD, Bytes, Call, HttpCall, Mode, SecretRef, SqlCall, SshCall, Text
 from envtui.core.errors import UsageError
 from envtui.core.runbook import Argv, Probe, SqlStep, Stdin, Step, Undo, Until
 from envtui.core.shape import seconds
@@ -224,11 +224,16 @@ def _http(what: Doing, mode: Mode, scope: Scope) -> HttpCall:
     if not shown.startswith("/") or shown.startswith("//"):
         raise UsageError(f"{where}: a path begins with one /.", "The rest of the address is the target's.")
     check_path(shown, f"{where}, path")
+    if method in ("GET", "HEAD") and what.body is not None:
+        raise UsageError(f"{where}: a {method} has no body.", "Put it into `args`, or say mode: write.")
     args = what.args if isinstance(what.args, Mapping) else {}
     headers = tuple(
         (name, _public(text, scope, f"{where}, header {name}")) for name, text in sorted(what.headers.items())
     )
+    reads = method in ("GET", "HEAD")
     for name, text in headers:
+        if name.lower() in (FRAMING | OTHER_METHOD if reads else FRAMING):
+            raise UsageError(f"{where}: {name} is no header that a step may set.", "Leave it out.")
         check_header(name + "".join(part for part in text if isinstance(part, str)), f"{where}, header {name}")
     return HttpCall(
         method=method,

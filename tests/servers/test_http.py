@@ -185,6 +185,43 @@ async def test_what_a_read_may_not_be() -> None:
         await reader.read(act(1, credential="change"), Collected())
 
 
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("/http://127.0.0.1:1/steal", "GET /api/http://127.0.0.1:1/steal HTTP/1.1"),
+        ("/http:/x", "GET /api/http:/x HTTP/1.1"),
+        ("/v1:check", "GET /api/v1:check HTTP/1.1"),
+        ("/a:b/c", "GET /api/a:b/c HTTP/1.1"),
+        ("//127.0.0.1:1/x", "GET /api//127.0.0.1:1/x HTTP/1.1"),
+        ("/@127.0.0.1:1/x", "GET /api/@127.0.0.1:1/x HTTP/1.1"),
+        ("/x?next=http://127.0.0.1:1/", "GET /api/x?next=http://127.0.0.1:1/ HTTP/1.1"),
+    ],
+)
+async def test_a_path_stays_with_its_target(path: str, line: str) -> None:
+    """httpx would take the first of them for another host, and send it the credential."""
+    async with service(lambda m, p: ok(b"")) as found:
+        reading = await HttpReader(*setting(found.port)).read(act(found.port, path), Collected())
+        assert reading.status == 200
+        request = act(found.port, path, "POST")
+        await write(found.port, request)
+    assert [asked for asked, _, _ in found.requests][1::2] == [line, line.replace("GET", "POST")]
+
+
+@pytest.mark.parametrize(
+    "header", ["Host", "transfer-encoding", "Content-Length", "X-HTTP-Method-Override", "Upgrade", "a b", "é", "x:y"]
+)
+async def test_a_read_frames_no_request_of_its_own_and_asks_for_no_other_method(header: str) -> None:
+    async with service(lambda m, p: ok(b"")) as found:
+        for request in (
+            act(found.port, headers=((header, ("DELETE",)),)),
+            act(found.port, headers=(("X-Ok", ("é",)),)),
+            act(found.port, body=("x",)),
+        ):
+            with pytest.raises(Refused):
+                await HttpReader(*setting(found.port)).read(request, Collected())
+    assert found.requests == []
+
+
 async def test_a_secret_in_a_path_stays_one_segment() -> None:
     async with service(lambda m, p: ok(b"")) as found:
         await HttpReader(*setting(found.port)).read(act(found.port, ("/t/", SecretRef("t", "file:slash"))), Collected())
