@@ -33,8 +33,10 @@ def world() -> Iterator[Servers]:
         yield made
 
 
-def gated(world: Servers, words: str = "") -> Server:
-    return world.start("test:one", options=f"ForceCommand {world.folder}/envtui-gate {words}".rstrip())
+def gated(world: Servers, words: str = "", forwarding: str = "DisableForwarding yes") -> Server:
+    """`restrict` in authorized_keys is what DisableForwarding is here, for every key."""
+    command = f"ForceCommand {world.folder}/envtui-gate {words}".rstrip()
+    return world.start("test:one", options=f"{command}\n{forwarding}")
 
 
 @pytest.fixture
@@ -85,6 +87,17 @@ async def test_what_a_gate_does_not_give_is_refused_before_anything_is_sent(hous
     assert (await house.read("more", "true", needs=("network",))).exit == 0
     with pytest.raises(Refused, match=r"needs another account \(root\)"):
         await house.read("more", "true", as_="root")
+
+
+@pytest.mark.parametrize("forwarding", ["", "AllowStreamLocalForwarding no"])
+async def test_a_key_that_reaches_services_around_its_gate_is_not_gate_enforced(
+    house: House, world: Servers, forwarding: str
+) -> None:
+    house.target("gw", gated(world, forwarding=forwarding), expects="test:one")
+    shown = await house.open("gw")
+    assert shown.protection == "kernel-enforced"
+    assert [lack for lack in shown.lacks if "`restrict`" in lack] == list(shown.lacks) != []
+    assert (await house.read("gw", "echo", "x")).stdout == b"x\n"
 
 
 async def test_what_only_calls_itself_a_gate_is_none(house: House, world: Servers) -> None:

@@ -138,7 +138,12 @@ def _level_of(name: str) -> int:
 
 def _account(link: Link, timeout: float) -> Account:
     told = _run(link, Command(sh=LOOK.encode()), nonce(), timeout)
-    return account(told.stdout.decode("utf-8", "replace"))
+    found = account(told.stdout.decode("utf-8", "replace"))
+    if found.gate is None:
+        return found
+    from .forwarding import forwards
+
+    return msgspec.structs.replace(found, around=forwards(link, timeout))
 
 
 def _run(link: Link, command: Command, mark: str, timeout: float) -> Reading:

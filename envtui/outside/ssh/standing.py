@@ -56,6 +56,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     powers: tuple[str, ...]  # why Unix permissions do not hold it, a clause each
     gate: str | None = None  # letters of needs; None: there is none, or it does not hold
     why: str = ""  # why what calls itself a gate is none
+    around: tuple[str, ...] = ()  # what leads around the gate, a clause each
 
 
 def account(text: str) -> Account:
@@ -88,7 +89,8 @@ def standing(shown: str, found: Account, sandbox: str | None, asked: bool = True
     if found.gate is not None:
         allowed = tuple(NEEDS[letter] for letter in found.gate if letter in NEEDS)
         more = f", with {', '.join(allowed)}" if allowed else ""
-        return Standing(shown=shown, protection=f"gate-enforced{more}", behind="gate", allowed=allowed)
+        level = "kernel-enforced" if found.around else "gate-enforced"
+        return Standing(shown=shown, protection=f"{level}{more}", lacks=found.around, behind="gate", allowed=allowed)
     lacks = (found.why,) if found.why else ()
     if sandbox == "" and asked:
         lacks = lacks or ("a gate: the host's owner can make the server refuse everything else for this key",)
