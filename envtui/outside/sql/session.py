@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from envtui.core.act import Act, Ref, SecretRef, SqlCall
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 GRACE = 1.0
 """Seconds that the server has to end a statement by itself before the client does it. A statement can switch the server's
 own timeout off, and a server can hang."""
-
-_REMEMBERED = 64  # texts whose answer of the gate a reader keeps: reads that are repeated are parsed once
 
 
 class _Session:
@@ -65,8 +62,7 @@ class SqlReader:
         self, connector: Connector, checked: Callable[[str, int], tuple[Statement, Sequence[Called]]] = called_read
     ) -> None:
         self._connector = connector
-        # An answer of the gate follows from the text and how many binds it has; a refusal is not remembered.
-        self._checked = lru_cache(maxsize=_REMEMBERED)(checked)
+        self._checked = checked
         self._sessions: dict[tuple[str, ...], _Session] = {}
 
     async def open(self, act: Act) -> Shown:
