@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from envtui.core.errors import EnvtuiError
+from envtui.outside.sql import wire
 from envtui.outside.sql.gate import Called
 from envtui.outside.sql.session import SqlReader
 from envtui.outside.sql.statements import Statement, called_read
-from envtui.outside.sql.wire import Wire
 from tests.servers.postgres import Collected, connector, read_act
 from tests.servers.sql_attacks_kit import VERSIONS, Range, changed, corpus, ranges, unprotected
 
@@ -211,13 +211,6 @@ async def test_without_gate_and_transaction_it_is_the_role_that_holds(
 
 def _commits(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if reads began a transaction that may write, and ended it with COMMIT."""
-    ours, both = Wire.ours, Wire.both
-
-    async def begins(wire: Wire, text: str) -> str:
-        return await ours(wire, text.replace("BEGIN READ ONLY", "BEGIN").replace("ROLLBACK", "COMMIT"))
-
-    async def ends(wire: Wire, first: bytes, second: bytes) -> None:
-        await both(wire, first.replace(b"ROLLBACK", b"COMMIT"), second)
-
-    monkeypatch.setattr(Wire, "ours", begins)
-    monkeypatch.setattr(Wire, "both", ends)
+    assert (wire.BEGIN, wire.AFTER) == (b"BEGIN READ ONLY", (b"ROLLBACK", b"DISCARD ALL"))
+    monkeypatch.setattr(wire, "BEGIN", b"BEGIN")
+    monkeypatch.setattr(wire, "AFTER", (b"COMMIT", b"DISCARD ALL"))

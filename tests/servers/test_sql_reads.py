@@ -433,6 +433,9 @@ async def test_a_killed_backend_during_and_between_reads(database: Database) -> 
             await task
         assert (await reader.read(read_act(database, "select 1"), Collected())).row_count == 1
         await asyncio.to_thread(database.admin, kill)
+        there = f"select 1 from pg_stat_activity where datname = '{database.name}' and usename = 'reader'"
+        while await asyncio.to_thread(database.admin, there):
+            pass
         assert (await reader.read(read_act(database, "select 1"), Collected())).row_count == 1
     finally:
         await reader.close()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from envtui.core.act import Act, Ref, SecretRef, SqlCall
@@ -22,7 +23,7 @@ from .errors import of_statement
 from .gate import Called
 from .rows import Rows
 from .statements import Statement, called_read
-from .wire import Lost, ServerSaid, Wire
+from .wire import Left, Lost, ServerSaid, Wire
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 GRACE = 1.0
 """Seconds that the server has to end a statement by itself before the client does it. A statement can switch the server's
 own timeout off, and a server can hang."""
+
+
+REMEMBERED = 32
+"""Statements whose reading by the gate is remembered; what it says depends on the text alone."""
 
 
 class _Session:
@@ -41,7 +46,7 @@ class _Session:
         self.server: Server | None = None
 
     async def connected(self, connector: Connector, act: Act) -> tuple[Wire, Server]:
-        if self.wire is None or self.server is None or not self.wire.alive:
+        if self.wire is None or self.server is None or not self.wire.alive or not self.wire.still_there():
             await self.drop()
             self.wire, self.server = await connector.connect(act)
         return self.wire, self.server
@@ -62,7 +67,7 @@ class SqlReader:
         self, connector: Connector, checked: Callable[[str, int], tuple[Statement, Sequence[Called]]] = called_read
     ) -> None:
         self._connector = connector
-        self._checked = checked
+        self._checked = lru_cache(REMEMBERED)(checked)  # polls ask the same again and again; refusals are not kept
         self._sessions: dict[tuple[str, ...], _Session] = {}
 
     async def open(self, act: Act) -> Shown:
@@ -91,13 +96,9 @@ class SqlReader:
         values = await bound(call, self._connector.secrets)
         session = self._session(act)
         async with session.lock:
-            wire, server = await self._begun(session, act, call)
-            try:
-                server.reach.check(called)
-            except Refused:
-                await wire.ours("ROLLBACK")
-                raise
-            stop = wire.on_notice(lambda text: sink.err(text.encode()))
+            wire, server = await session.connected(self._connector, act)
+            check_settings(wire, server.where)
+            server.reach.check(called)
             try:
                 return await self._timed(wire, server, act, statement, values, sink)
             except Lost as error:
@@ -105,9 +106,8 @@ class SqlReader:
                     f"The connection to {server.where} ended during the read: {error}.", "Nothing changed. Try again."
                 ) from error
             finally:
-                stop()
                 # Also when this task is cancelled: what is not known to be clean is closed, and the server rolls back.
-                if not wire.alive or wire.in_transaction:
+                if not wire.settled:
                     await session.drop()
 
     async def close(self) -> None:
@@ -120,44 +120,13 @@ class SqlReader:
         key = (place.target, place.member, place.address, place.user, place.dbname, place.via, place.credential)
         return self._sessions.setdefault(key, _Session())
 
-    async def _begun(self, session: _Session, act: Act, call: SqlCall) -> tuple[Wire, Server]:
-        """A connection inside a pinned READ ONLY transaction. One that died since the last read is made again."""
-        for last in (False, True):
-            wire, server = await session.connected(self._connector, act)
-            check_settings(wire, server.where)
-            limit = min(call.statement_timeout or act.timeout, act.timeout)
-            name = wire.literal(self._connector.application_name(act.step))
-            begin = (
-                f"BEGIN READ ONLY; SET LOCAL application_name = {name};"
-                f" SET LOCAL statement_timeout = {milliseconds(limit)};"
-                f" SET LOCAL lock_timeout = {milliseconds(call.lock_timeout) if call.lock_timeout else 0}; SELECT 1"
-            )
-            try:
-                async with asyncio.timeout(act.timeout + GRACE):
-                    await wire.ours(begin)
-                return wire, server
-            except ServerSaid as error:
-                await session.drop()
-                raise of_statement(error.said) from error
-            except TimeoutError as error:
-                await session.drop()
-                raise Unreachable(
-                    f"{server.where} does not answer.", "Look at the server and the way to it."
-                ) from error
-            except Lost as error:
-                await session.drop()
-                if last:
-                    raise Unreachable(
-                        f"{server.where} ends every connection: {error}.", "Look at the server."
-                    ) from error
-        raise AssertionError("unreachable")
-
     async def _timed(
         self, wire: Wire, server: Server, act: Act, statement: Statement, values: Values, sink: Sink
     ) -> Reading:
+        stop = wire.on_notice(lambda text: sink.err(text.encode()))
         try:
             async with asyncio.timeout(act.timeout + GRACE):
-                return await _read(wire, server, statement, values, sink)
+                return await _read(wire, server, self._settings(wire, act), sending(wire, statement, values), sink)
         except TimeoutError as error:
             await wire.cancel()
             await wire.close()
@@ -170,27 +139,39 @@ class SqlReader:
             with suppress(asyncio.CancelledError):
                 await asyncio.shield(asyncio.ensure_future(wire.cancel()))
             raise
+        finally:
+            stop()
+
+    def _settings(self, wire: Wire, act: Act) -> str:
+        """Expressions that set what holds in the transaction of this read."""
+        call = _call(act)
+        limit = min(call.statement_timeout or act.timeout, act.timeout)
+        settings = {
+            "application_name": wire.literal(self._connector.application_name(act.step)),
+            "statement_timeout": f"'{milliseconds(limit)}'",
+            "lock_timeout": f"'{milliseconds(call.lock_timeout) if call.lock_timeout else 0}'",
+        }
+        return ", ".join(f"pg_catalog.set_config('{name}', {value}, true)" for name, value in settings.items())
 
 
-async def _read(wire: Wire, server: Server, statement: Statement, values: Values, sink: Sink) -> Reading:
+async def _read(wire: Wire, server: Server, settings: str, sent: Sending, sink: Sink) -> Reading:
     loop = asyncio.get_running_loop()
     began = loop.time()
+    seconds = 0.0
     rows = Rows(sink)
     try:
-        async for result in run(wire, statement, values):
+        async for result in wire.enclosed(settings, *sent):
             rows.take(result)
+            seconds = loop.time() - began
         rows.end()
     except ServerSaid as error:
-        await wire.ours("ROLLBACK")
         raise of_statement(error.said) from error
-    if not wire.in_transaction:
+    except Left as error:
         await wire.close()
         raise Unsound(
             f"The read on {server.where} left its READ ONLY transaction.",
             "Look at what the statement does, in the ledger.",
-        )
-    seconds = loop.time() - began
-    await wire.both(b"ROLLBACK", b"DISCARD ALL")
+        ) from error
     return Reading(
         columns=rows.columns,
         rows=tuple(rows.head),
@@ -199,6 +180,9 @@ async def _read(wire: Wire, server: Server, statement: Statement, values: Values
         seconds=seconds,
     )
 
+
+Sending = tuple[str, Sequence[bytes], Sequence[int]]
+"""Text of a statement, and its values with the oids of their types."""
 
 Values = Sequence[tuple[str, int]]
 """Text of each bind and the oid of its type (0: the server finds it out)."""
@@ -236,15 +220,18 @@ def _oid(name: str) -> int:
         ) from error
 
 
-def run(wire: Wire, statement: Statement, values: Values) -> AsyncIterator[PGresult]:
-    """Send one statement with its share of the values; its results as they come. Raises ServerSaid, Lost."""
+def sending(wire: Wire, statement: Statement, values: Values) -> Sending:
+    """One statement with its share of the values, as the server takes it."""
     if statement.needs_literals:
         literals = {number: wire.literal(values[number - 1][0]) for _, number in statement.places}
-        return wire.statement(statement.composed(literals))
+        return statement.composed(literals), (), ()
     text, order = statement.renumbered()
-    return wire.statement(
-        text, [values[number - 1][0].encode() for number in order], [values[number - 1][1] for number in order]
-    )
+    return text, [values[number - 1][0].encode() for number in order], [values[number - 1][1] for number in order]
+
+
+def run(wire: Wire, statement: Statement, values: Values) -> AsyncIterator[PGresult]:
+    """Send one statement with its share of the values; its results as they come. Raises ServerSaid, Lost."""
+    return wire.statement(*sending(wire, statement, values))
 
 
 def milliseconds(seconds: float) -> int:

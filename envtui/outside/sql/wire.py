@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,20 @@ if TYPE_CHECKING:
 _CHUNK = 256  # rows that libpq hands over at a time: what bounds memory
 
 
+BEGIN = b"BEGIN READ ONLY"
+AFTER = (b"ROLLBACK", b"DISCARD ALL")
+"""Around every read. DISCARD ALL for what outlives a transaction: advisory locks, prepared statements, settings."""
+
+_MARK = "extract(epoch from pg_catalog.now())"
+"""When the transaction began: the same before and after a statement that did not leave it. libpq does not tell in a pipeline."""
+
+
 class Lost(Exception):
     """The connection ended, or the server ended it."""
+
+
+class Left(Exception):
+    """A statement ended the transaction that it was in."""
 
 
 class ServerSaid(Exception):
@@ -60,6 +73,8 @@ class Wire:
         self._rows = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.SINGLE_TUPLE, pq.ExecStatus.TUPLES_CHUNK)
         self._done = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY)
         self._error = pq.ExecStatus.FATAL_ERROR
+        self._skipped = pq.ExecStatus.PIPELINE_ABORTED
+        self._idle = pq.TransactionStatus.IDLE
 
     @property
     def alive(self) -> bool:
@@ -68,6 +83,25 @@ class Wire:
     @property
     def in_transaction(self) -> bool:
         return self._pgconn.transaction_status in self._in_transaction
+
+    def still_there(self) -> bool:
+        """Whether nobody has ended the connection since it was last used, as far as this side was told. Asks nobody."""
+        from psycopg import OperationalError
+
+        poll = select.poll()
+        poll.register(self._pgconn.socket, select.POLLIN)
+        try:
+            while self.alive and poll.poll(0):  # its end, its last words, or a setting that changed
+                self._pgconn.consume_input()
+                self._pgconn.is_busy()
+        except OperationalError:
+            return False
+        return self.alive
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is under way, and no transaction is open."""
+        return self.alive and self._pgconn.transaction_status == self._idle
 
     @property
     def backend_pid(self) -> int:
@@ -99,27 +133,62 @@ class Wire:
             tag = (result.command_status or b"").decode(errors="replace") or tag
         return tag
 
-    async def both(self, first: bytes, second: bytes) -> None:
-        """Send two constant statements of ours, each a transaction of its own, in one round trip. Raises ServerSaid, Lost."""
+    async def enclosed(
+        self, settings: str, text: str, values: Sequence[bytes], types: Sequence[int]
+    ) -> AsyncIterator[PGresult]:
+        """One statement in a READ ONLY transaction that ends in ROLLBACK, all in one round trip; its results as they come.
+
+        `settings` are expressions of ours that the query before it carries out: that query pins the snapshot, too. The server
+        carries out nothing more of these once one of them failed, and ROLLBACK and DISCARD ALL whatever happened. Raises
+        ServerSaid, Lost, and Left when the statement ended its transaction.
+        """
+        statements: tuple[tuple[bytes, Sequence[bytes], Sequence[int]], ...] = (
+            (BEGIN, (), ()),
+            (f"SELECT {_MARK}, {settings}".encode(), (), ()),
+            (text.encode(), values, types),
+            (f"SELECT {_MARK}".encode(), (), ()),
+        )
 
         def send() -> None:
             self._pgconn.enter_pipeline_mode()
-            for each in (first, second):
-                self._pgconn.send_query_params(each, None)
+            for one, its_values, its_types in statements:
+                self._pgconn.send_query_params(one, list(its_values), param_types=list(its_types))
+            self._pgconn.pipeline_sync()
+            for one in AFTER:
+                self._pgconn.send_query_params(one, None)
                 self._pgconn.pipeline_sync()
 
         self._send(send)
-        said: ServerSaid | None = None
-        for _ in range(2):
-            try:
-                async for _result in self._results():
-                    pass
-            except ServerSaid as error:
-                said = said or error
+        said: list[ServerSaid] = []
+        await self._drained(said)
+        mark = await self._drained(said)
+        if not said:
+            self._send(lambda: self._pgconn.set_chunked_rows_mode(_CHUNK))
+        try:
+            async for result in self._results():
+                yield result
+        except ServerSaid as error:
+            said.append(error)
+        left = mark != await self._drained(said)
+        await self._synced()
+        for _ in AFTER:
+            await self._drained(said)
             await self._synced()
         self._send(self._pgconn.exit_pipeline_mode)
-        if said is not None:
-            raise said
+        if said:
+            raise said[0]
+        if left:
+            raise Left
+
+    async def _drained(self, said: list[ServerSaid]) -> str | None:
+        """Take the results of one statement of ours: the first value of its first row."""
+        value = None
+        try:
+            async for result in self._results():
+                value = next(iter(_row(result)), None)
+        except ServerSaid as error:
+            said.append(error)
+        return value
 
     async def _synced(self) -> None:
         """Take the mark at which the server is ready again."""
@@ -185,9 +254,11 @@ class Wire:
             while (result := await self._result()) is not None:
                 if result.status == self._error:
                     said = _said(result)
-                elif result.status in self._rows or result.status in self._done:
+                if result.status in (self._error, self._skipped):
+                    continue
+                if result.status in self._rows or result.status in self._done:
                     yield result
-                    if result.status in self._rows:
+                    if result.ntuples == _CHUNK:
                         await asyncio.sleep(0)  # a fast server must not hold the loop
                 else:  # COPY in either direction: nobody is at this end of it
                     await self._connection.close()
