@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +25,7 @@ from envtui.core.errors import (
     WrongIdentity,
 )
 from envtui.core.ports import Reading
+from envtui.outside.sql import wire
 from envtui.outside.sql.gate import Called
 from envtui.outside.sql.session import SqlReader
 from envtui.outside.sql.statements import Statement, called_read, parse
@@ -398,7 +402,92 @@ async def test_a_statement_that_switches_the_timeout_off_is_ended_by_the_client(
     runaway = "do $$begin perform set_config('statement_timeout', '0', true); loop begin perform pg_sleep(60); exception when query_canceled then end; end loop; end$$"
     with pytest.raises(TimedOut, match="connection was closed"):
         await read(database, runaway, timeout=0.05, checked=ungated)
-    database.admin("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'reader'")
+    await nobody_is_left(database)
+
+
+async def nobody_is_left(database: Database) -> None:
+    there = f"select 1 from pg_stat_activity where datname = '{database.name}' and usename = 'reader'"
+    for _ in range(1500):
+        if not await asyncio.to_thread(database.admin, there):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("a backend goes on")
+
+
+DIES = """
+import asyncio, os, sys
+from types import SimpleNamespace
+from tests.servers.postgres import Collected, Database, connector, read_act
+from envtui.outside.sql.session import SqlReader
+database = Database(SimpleNamespace(port=int(sys.argv[1])), sys.argv[2])
+asyncio.run(SqlReader(connector(database)).read(read_act(database, "select pg_sleep(600)", timeout=900.0), Collected()))
+"""
+
+
+async def test_a_client_that_is_killed_leaves_no_backend_behind(database: Database) -> None:
+    root = str(Path(__file__).parents[2])
+    words = [sys.executable, "-c", DIES, str(database.cluster.port), database.name]
+    client = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": root})
+    try:
+        asleep = f"select 1 from pg_stat_activity where datname = '{database.name}' and wait_event = 'PgSleep'"
+        while not await asyncio.to_thread(database.admin, asleep):
+            assert client.poll() is None
+    finally:
+        client.kill()
+        client.wait()
+    await nobody_is_left(database)
+
+
+async def test_a_read_has_bounds_and_lifts_none_of_them(database: Database) -> None:
+    bounds = (
+        ("work_mem", "9MB", "32MB"),
+        ("hash_mem_multiplier", "4", "1"),
+        ("max_parallel_workers_per_gather", "2", "0"),
+    )
+    for name, other, value in bounds:
+        database.admin(f"alter role reader in database {database.name} set {name} = '{other}'")
+        assert (await read(database, f"show {name}")).rows == ((value,),)
+    with pytest.raises(Refused):
+        await read(database, "select set_config('work_mem', '10GB', false)")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("client_encoding", "LATIN1"),
+        ("standard_conforming_strings", "off"),
+        ("bytea_output", "escape"),
+        ("datestyle", "German"),
+        ("intervalstyle", "sql_standard"),
+        ("statement_timeout", "0"),
+        ("default_transaction_read_only", "off"),
+        ("default_transaction_isolation", "serializable"),
+        ("idle_in_transaction_session_timeout", "5000"),
+        ("application_name", "somebody"),
+        ("row_security", "off"),
+    ],
+)
+async def test_what_an_owner_sets_for_the_role_reads_the_same(database: Database, name: str, value: str) -> None:
+    text = r"select 'é\' || chr(39), '\x00ff'::bytea, date '2026-11-23', interval '1 day 2 hours', $1"
+    before = (await read(database, text, "it's")).rows
+    database.admin(f"alter role reader in database {database.name} set {name} = '{value}'")
+    assert (await read(database, text, "it's")).rows == before
+    with pytest.raises(Refused):
+        await read(database, "insert into orders values (99)")
+    with pytest.raises(Refused, match="READ ONLY"):
+        await read(database, "insert into orders values (99)", checked=ungated)
+
+
+async def test_a_transaction_that_does_not_begin_carries_nothing_out(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "BEGIN", b"BEGIN READ SOMETHING")
+    with pytest.raises(Failed, match="syntax"):
+        await read(database, "create table made (a int)", checked=ungated)
+    monkeypatch.setattr(wire, "BEGIN", b"BEGIN")
+    monkeypatch.setattr(wire, "AFTER", (b"COMMIT", b"DISCARD ALL"))
+    await read(database, "create table made (a int)", checked=ungated)  # so it would have been
+    assert database.admin("select count(*) from made") == [(0,)]
 
 
 async def test_a_server_that_hangs(database: Database) -> None:

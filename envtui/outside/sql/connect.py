@@ -38,6 +38,14 @@ _SETTINGS = {
     "IntervalStyle": "postgres",
     "bytea_output": "hex",
 }
+_BOUNDS = {
+    "work_mem": "32MB",  # for each sort and hash
+    "hash_mem_multiplier": "1",
+    "max_parallel_workers_per_gather": "0",
+    "client_connection_check_interval": "2s",  # a backend whose client is gone ends, whatever it does
+}
+"""What a read may take of the server, besides its time. Temporary files only a superuser can bound: `envtui harden` does."""
+
 _REPORTED = {"standard_conforming_strings": "on", "client_encoding": "UTF8"}
 
 _NONE = os.path.join(os.devnull, "none")  # a path that cannot exist: libpq looks into no file of the user's
@@ -274,7 +282,9 @@ class Connector:
             "connect_timeout": str(max(2, round(self._seconds))),
             "application_name": self.application_name(act.step, label),
             "client_encoding": "UTF8",
-            "options": " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items()),
+            "options": " ".join(
+                f"-c {name}={value}" for name, value in (_SETTINGS | (_BOUNDS if act.mode == "read" else {})).items()
+            ),
             "keepalives": "1",
             "keepalives_idle": "15",
             "keepalives_interval": "5",
