@@ -24,8 +24,11 @@ def probe(file: Path) -> str:
     )
 
 
-def killed(kit: Kit, gate: Path, *words: str) -> str:
-    """`envtui run …`, killed when the remote command has opened the gate. Returns the run's id."""
+def killed(kit: Kit, gate: Path, *words: str, waits: bool = True) -> str:
+    """`envtui run …`, killed when the remote command has opened the gate. Returns the run's id.
+
+    `waits`: it then opens the gate to read, and goes on when whoever started it is dead.
+    """
     os.mkfifo(gate)
     process = kit.popen("run", NAME, *words)
     reading = os.open(gate, os.O_RDONLY | os.O_NONBLOCK)
@@ -36,6 +39,8 @@ def killed(kit: Kit, gate: Path, *words: str) -> str:
         os.close(reading)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=20)
+    if waits:
+        os.close(os.open(gate, os.O_WRONLY))
     return kit.run().id
 
 
@@ -126,7 +131,7 @@ async def test_killed_in_a_write_then_found_by_its_probe(kit: Kit, tmp_path: Pat
     file, gate, traces = tmp_path / "made", tmp_path / "gate", tmp_path / "traces"
     does = f"touch {file}; " if effect else ""
     kit.book(
-        f"  - {{id: change, kind: ssh, mode: write, sh: 'echo once >> {traces}; {does}echo > {gate}', {probe(file)}}}\n"
+        f"  - {{id: change, kind: ssh, mode: write, sh: 'echo once >> {traces}; {does}echo > {gate}; : < {gate}', {probe(file)}}}\n"
         "  - {id: after, kind: ssh, argv: ['true']}\n"
     )
     block = kit.request("book")
@@ -163,7 +168,7 @@ async def test_killed_in_a_write_that_still_runs(kit: Kit, tmp_path: Path) -> No
         f"  - {{id: change, kind: ssh, mode: write, timeout: 300s, "
         f"sh: 'echo $$ > {pid}; echo > {gate}; sleep 240; touch {file}', {probe(file)}}}\n"
     )
-    run = await asyncio.to_thread(killed, kit, gate, "book", "--grant", str(kit.request("book")))
+    run = await asyncio.to_thread(killed, kit, gate, "book", "--grant", str(kit.request("book")), waits=False)
     process = Path("/proc") / pid.read_text().strip()
     assert process.exists()
     async with kit.open() as session:
@@ -182,7 +187,7 @@ async def test_killed_in_a_write_that_still_runs(kit: Kit, tmp_path: Path) -> No
 async def test_nobody_can_tell_so_a_person_says_it_with_a_reason(kit: Kit, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kit.book(
-        f"  - {{id: change, kind: ssh, mode: write, sh: 'echo > {gate}', probe: {{argv: ['true'], "
+        f"  - {{id: change, kind: ssh, mode: write, sh: 'echo > {gate}; : < {gate}', probe: {{argv: ['true'], "
         "applied: {stdout_matches: done}, absent: {stdout_matches: nothing}}, undo: {argv: ['true']}}\n"
     )
     run = await asyncio.to_thread(killed, kit, gate, "book", "--grant", str(kit.request("book")))

@@ -110,7 +110,7 @@ def ungated(text: str, binds: int = 0) -> tuple[Statement, tuple[Called, ...]]:
 LEFT = """
 select (select count(*) from pg_prepared_statements), (select count(*) from pg_listening_channels()),
        (select count(*) from pg_settings where source = 'session' and name <> all
-          ('{application_name,statement_timeout,lock_timeout,transaction_read_only,transaction_isolation,transaction_deferrable}'))
+          ('{application_name,statement_timeout,lock_timeout,work_mem,hash_mem_multiplier,max_parallel_workers_per_gather,transaction_read_only,transaction_isolation,transaction_deferrable}'))
 """
 """What an attack left in the session of the read itself."""
 

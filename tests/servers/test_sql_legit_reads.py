@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from envtui.core.errors import EnvtuiError, Refused
-from envtui.outside.sql.session import SqlReader
+from envtui.outside.sql.session import BOUNDS, SqlReader
 from tests.servers.postgres import PASSWORD, Collected, connector, read_act
 from tests.servers.sql_attacks_kit import CORPORA, Range, ranges
 
@@ -45,9 +45,13 @@ def plainly(connection: psycopg.Connection, text: str) -> Answer:
 async def test_the_rows_are_those_of_a_plain_connection(here: Range) -> None:
     reader = SqlReader(connector(here.database))
     answered, wrong = 0, {}
+    # What a read says of itself is true of it.
+    bounds = f"BEGIN; {'; '.join(f'SET LOCAL {name} = {value!r}' for name, value in BOUNDS.items())}".encode()
     with psycopg.connect(here.cluster.dsn("att", "looker", PASSWORD), autocommit=True) as plain:
         for read in READS:
+            plain.pgconn.exec_(bounds if read["sql"].lower().startswith("select") else b"BEGIN")
             theirs = plainly(plain, read["sql"])
+            plain.pgconn.exec_(b"ROLLBACK")
             try:
                 got = await reader.read(read_act(here.database, read["sql"], user="looker"), Collected())
             except Refused as error:

@@ -27,7 +27,7 @@ from envtui.core.errors import (
 from envtui.core.ports import Reading
 from envtui.outside.sql import wire
 from envtui.outside.sql.gate import Called
-from envtui.outside.sql.session import SqlReader
+from envtui.outside.sql.session import BOUNDS, SqlReader
 from envtui.outside.sql.statements import Statement, called_read, parse
 from tests.servers.postgres import (
     IDENTITY,
@@ -439,16 +439,22 @@ async def test_a_client_that_is_killed_leaves_no_backend_behind(database: Databa
 
 
 async def test_a_read_has_bounds_and_lifts_none_of_them(database: Database) -> None:
-    bounds = (
-        ("work_mem", "9MB", "32MB"),
-        ("hash_mem_multiplier", "4", "1"),
-        ("max_parallel_workers_per_gather", "2", "0"),
-    )
-    for name, other, value in bounds:
+    for name, value in BOUNDS.items():
+        other = {"work_mem": "64MB", "hash_mem_multiplier": "4"}.get(name, "2")
         database.admin(f"alter role reader in database {database.name} set {name} = '{other}'")
-        assert (await read(database, f"show {name}")).rows == ((value,),)
+        assert (await read(database, f"select current_setting('{name}')")).rows == ((value,),)
+        assert (await read(database, f"show {name}")).rows == ((other,),)  # the server's own
     with pytest.raises(Refused):
         await read(database, "select set_config('work_mem', '10GB', false)")
+
+
+async def test_explain_tells_the_plan_that_the_server_would_take(database: Database) -> None:
+    database.admin("create table big as select n as a from generate_series(1, 200000) n; grant select on big to reader")
+    database.admin("analyze big")
+    for name, value in (("parallel_setup_cost", 0), ("parallel_tuple_cost", 0), ("min_parallel_table_scan_size", 0)):
+        database.admin(f"alter role reader in database {database.name} set {name} = {value}")
+    text = "explain select count(*) from big where a % 7 = 0"
+    assert "Gather" in str((await read(database, text)).rows)
 
 
 @pytest.mark.parametrize(

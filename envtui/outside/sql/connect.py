@@ -38,13 +38,8 @@ _SETTINGS = {
     "IntervalStyle": "postgres",
     "bytea_output": "hex",
 }
-_BOUNDS = {
-    "work_mem": "32MB",  # for each sort and hash
-    "hash_mem_multiplier": "1",
-    "max_parallel_workers_per_gather": "0",
-    "client_connection_check_interval": "2s",  # a backend whose client is gone ends, whatever it does
-}
-"""What a read may take of the server, besides its time. Temporary files only a superuser can bound: `envtui harden` does."""
+_WATCH = {"client_connection_check_interval": "2s"}
+"""For reads: a backend whose client is gone ends, whatever it does. A write's may have to go on."""
 
 _REPORTED = {"standard_conforming_strings": "on", "client_encoding": "UTF8"}
 
@@ -283,7 +278,7 @@ class Connector:
             "application_name": self.application_name(act.step, label),
             "client_encoding": "UTF8",
             "options": " ".join(
-                f"-c {name}={value}" for name, value in (_SETTINGS | (_BOUNDS if act.mode == "read" else {})).items()
+                f"-c {name}={value}" for name, value in (_SETTINGS | (_WATCH if act.mode == "read" else {})).items()
             ),
             "keepalives": "1",
             "keepalives_idle": "15",

@@ -37,6 +37,14 @@ REMEMBERED = 32
 """Statements whose reading by the gate is remembered; what it says depends on the text alone."""
 
 
+BOUNDS = {"work_mem": "32MB", "hash_mem_multiplier": "1", "max_parallel_workers_per_gather": "0"}
+"""What a read may take of the server's memory: for each sort and hash, and by one process. Temporary files only a superuser
+can bound: `envtui harden` does."""
+
+_AS_IT_IS = ("ExplainStmt", "VariableShowStmt")
+"""They tell what the server would do: with its own bounds."""
+
+
 class _Session:
     """An open connection to one place."""
 
@@ -126,7 +134,9 @@ class SqlReader:
         stop = wire.on_notice(lambda text: sink.err(text.encode()))
         try:
             async with asyncio.timeout(act.timeout + GRACE):
-                return await _read(wire, server, self._settings(wire, act), sending(wire, statement, values), sink)
+                return await _read(
+                    wire, server, self._settings(wire, act, statement.kind), sending(wire, statement, values), sink
+                )
         except TimeoutError as error:
             await wire.cancel()
             await wire.close()
@@ -142,7 +152,7 @@ class SqlReader:
         finally:
             stop()
 
-    def _settings(self, wire: Wire, act: Act) -> str:
+    def _settings(self, wire: Wire, act: Act, kind: str) -> str:
         """Expressions that set what holds in the transaction of this read."""
         call = _call(act)
         limit = min(call.statement_timeout or act.timeout, act.timeout)
@@ -151,6 +161,8 @@ class SqlReader:
             "statement_timeout": f"'{milliseconds(limit)}'",
             "lock_timeout": f"'{milliseconds(call.lock_timeout) if call.lock_timeout else 0}'",
         }
+        if kind not in _AS_IT_IS:
+            settings |= {name: f"'{value}'" for name, value in BOUNDS.items()}
         return ", ".join(f"pg_catalog.set_config('{name}', {value}, true)" for name, value in settings.items())
 
 
