@@ -98,7 +98,12 @@ def fifo(path: Path) -> Path:
 
 def marked(permit: str) -> list[int]:
     """Processes of this machine that carry the permit, but for the sleep of the watch that stands beside a write of 30 s."""
-    return [pid for pid in carrying(permit) if Path(f"/proc/{pid}/cmdline").read_bytes() != b"sleep\x0040\x00"]
+    found = []
+    for pid in carrying(permit):
+        with contextlib.suppress(OSError):  # it has just ended
+            if Path(f"/proc/{pid}/cmdline").read_bytes() != b"sleep\x0040\x00":
+                found.append(pid)
+    return found
 
 
 def carrying(permit: str) -> list[int]:
